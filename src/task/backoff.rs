@@ -1,0 +1,168 @@
+//! When to come back. Pure: elapsed time and jitter come in, a delay goes out. No
+//! counters are kept: the delay follows from the time that has passed, so a
+//! restart continues where the process left off.
+
+use std::time::Duration;
+
+/// The bounds of polling.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Polling {
+    /// The shortest delay between two polls of a job.
+    pub min_interval: Duration,
+    /// The longest.
+    pub max_interval: Duration,
+    /// How much each delay grows over the one before.
+    pub factor: f64,
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Self { min_interval: Duration::from_secs(2), max_interval: Duration::from_secs(30), factor: 1.5 }
+    }
+}
+
+/// The part of the typical duration after which the first poll is made: few jobs
+/// end before it, and one that does is found soon after.
+const FIRST_POLL_SHARE: f64 = 0.5;
+
+impl Polling {
+    /// The delay before the next poll of a job that began `elapsed` ago.
+    ///
+    /// Polls grow dense at half the typical duration; before it only the longest
+    /// interval calls for one. From there the delays
+    /// grow by `factor` from the shortest to the longest: a geometric row whose
+    /// next member is `min + since_first * (factor - 1)`. `jitter` in 0..1 takes
+    /// away up to half, never going under the shortest.
+    pub fn delay(&self, elapsed: Duration, typical: Duration, jitter: f64) -> Duration {
+        let first = self.first_poll(typical);
+        if elapsed < first {
+            let left = (first - elapsed).min(self.max_interval);
+            return left.mul_f64(1.0 - 0.1 * jitter.clamp(0.0, 1.0)).max(self.min_interval);
+        }
+        let grown = self.min_interval.as_secs_f64() + (elapsed - first).as_secs_f64() * (self.factor - 1.0);
+        let capped = grown.min(self.max_interval.as_secs_f64());
+        let jittered = capped * (1.0 - 0.5 * jitter.clamp(0.0, 1.0));
+        Duration::from_secs_f64(jittered.max(self.min_interval.as_secs_f64()))
+    }
+
+    /// How long after its start a job is first asked after.
+    pub fn first_poll(&self, typical: Duration) -> Duration {
+        typical.mul_f64(FIRST_POLL_SHARE).max(self.min_interval)
+    }
+
+    /// The delay after `failures` calls in a row that told nothing: doubling from
+    /// the shortest to the longest, with full jitter above the shortest. The
+    /// provider's own wish is obeyed, up to ten minutes.
+    pub fn after_trouble(&self, failures: u32, wish: Option<Duration>, jitter: f64) -> Duration {
+        let grown = self.min_interval.as_secs_f64() * 2f64.powi(failures.min(16) as i32);
+        let capped = grown.min(self.max_interval.as_secs_f64());
+        let jittered = capped * (1.0 - 0.5 * jitter.clamp(0.0, 1.0));
+        let own = Duration::from_secs_f64(jittered).max(self.min_interval);
+        wish.map_or(own, |wish| wish.max(own)).min(LONGEST_WISH)
+    }
+}
+
+/// The longest that a provider can make us wait by `Retry-After`.
+const LONGEST_WISH: Duration = Duration::from_secs(600);
+
+/// The delay before a create that surely did not arrive is sent again: 0.5 s
+/// doubling to 30 s, with full jitter.
+pub fn resend(failures: u32, wish: Option<Duration>, jitter: f64) -> Duration {
+    let grown = (0.5 * 2f64.powi(failures.min(16) as i32)).min(30.0);
+    let own = Duration::from_secs_f64(grown * (1.0 - 0.5 * jitter.clamp(0.0, 1.0)));
+    wish.map_or(own, |wish| wish.max(own)).min(LONGEST_WISH)
+}
+
+/// When a create of unknown outcome is looked up, counted from the moment it was
+/// sent. How long a new job stays invisible is documented nowhere.
+pub const LOOK_UPS: [Duration; 4] =
+    [Duration::from_secs(2), Duration::from_secs(7), Duration::from_secs(22), Duration::from_secs(82)];
+
+/// What to do about an unknown outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookUp {
+    /// Too early: look after this long.
+    Wait(Duration),
+    /// Look now, and come back after this long if nothing is found.
+    Look(Duration),
+    /// Look now; if nothing is found the same create may be sent again, to a
+    /// provider that refuses duplicates.
+    LookThenResend,
+}
+
+/// The place in the row of look-ups of a create that was sent `since` ago.
+pub fn look_up(since: Duration) -> LookUp {
+    if since < LOOK_UPS[0] {
+        return LookUp::Wait(LOOK_UPS[0] - since);
+    }
+    match LOOK_UPS.iter().find(|at| **at > since) {
+        Some(later) => LookUp::Look(*later - since),
+        None => LookUp::LookThenResend,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLLING: Polling =
+        Polling { min_interval: Duration::from_secs(2), max_interval: Duration::from_secs(30), factor: 1.5 };
+
+    #[test]
+    fn delays_grow_by_the_factor_from_the_first_poll_to_the_cap() {
+        let typical = Duration::from_secs(60);
+        let mut at = POLLING.first_poll(typical);
+        let mut delays = Vec::new();
+        for _ in 0..10 {
+            let delay = POLLING.delay(at, typical, 0.0);
+            delays.push(delay.as_secs_f64());
+            at += delay;
+        }
+        assert_eq!(delays[..4], [2.0, 3.0, 4.5, 6.75]);
+        assert_eq!(delays[8..], [30.0, 30.0]);
+    }
+
+    #[test]
+    fn no_delay_is_shorter_than_the_shortest_or_longer_than_the_longest() {
+        for elapsed in (0..4000).map(Duration::from_secs) {
+            for jitter in [0.0, 0.3, 1.0] {
+                let delay = POLLING.delay(elapsed, Duration::from_secs(4), jitter);
+                assert!(delay >= POLLING.min_interval, "{elapsed:?}");
+                assert!(delay <= POLLING.max_interval, "{elapsed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_poll_stands_at_half_the_typical_duration_or_the_longest_interval() {
+        for (typical, first) in [(20, 10), (58, 29), (100, 30), (1, 2)] {
+            let delay = POLLING.delay(Duration::ZERO, Duration::from_secs(typical), 0.0);
+            assert_eq!(delay, Duration::from_secs(first), "{typical}");
+        }
+    }
+
+    #[test]
+    fn a_providers_wish_is_obeyed_within_reason() {
+        let wish = Some(Duration::from_secs(45));
+        assert_eq!(POLLING.after_trouble(1, wish, 0.5), Duration::from_secs(45));
+        assert_eq!(POLLING.after_trouble(1, Some(Duration::from_secs(9999)), 0.5), LONGEST_WISH);
+        assert!(resend(30, None, 0.0) <= Duration::from_secs(30));
+    }
+
+    #[test]
+    fn an_unknown_create_is_looked_up_four_times_before_it_may_be_sent_again() {
+        let mut since = Duration::ZERO;
+        let mut looks = 0;
+        loop {
+            match look_up(since) {
+                LookUp::Wait(wait) => since += wait,
+                LookUp::Look(wait) => {
+                    looks += 1;
+                    since += wait;
+                }
+                LookUp::LookThenResend => break,
+            }
+        }
+        assert_eq!((looks, since), (3, LOOK_UPS[3]));
+    }
+}

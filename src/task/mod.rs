@@ -1,0 +1,12 @@
+//! The task: its words, its life, its rules. Pure: no async, no I/O, no clock, no
+//! randomness; time and jitter come in as arguments.
+
+pub mod backoff;
+pub mod event;
+#[cfg(test)]
+pub mod fixture;
+pub mod id;
+pub mod machine;
+pub mod spec;
+pub mod state;
+pub mod transition;

@@ -1,0 +1,123 @@
+//! What to make: the request as it is understood after it was read at the edge.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::id::{AccountName, ModelName, RequestId};
+
+/// What a video shows and how. Absent settings are left to the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// The model's full name.
+    pub model: ModelName,
+    /// What the video shows; empty when there is none.
+    pub prompt: String,
+    /// What it must not show; empty when there is none.
+    pub negative_prompt: String,
+    /// The first frame.
+    pub start_image: Option<Image>,
+    /// The last frame.
+    pub end_image: Option<Image>,
+    /// Pictures to take the looks from.
+    pub reference_images: Vec<Image>,
+    /// Length in whole seconds.
+    pub duration_s: Option<u32>,
+    /// Width to height, "16:9".
+    pub aspect_ratio: Option<String>,
+    /// "480p", "540p", "720p", "1080p", "4k".
+    pub resolution: Option<String>,
+    /// Whether sound is made too.
+    pub generate_audio: Option<bool>,
+    /// Makes a run repeatable.
+    pub seed: Option<u32>,
+    /// Frames per second.
+    pub fps: Option<u32>,
+    /// The provider's own settings, by the provider's names.
+    pub provider_options: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Spec {
+    /// A request for `model` that sets nothing else.
+    pub fn new(model: ModelName) -> Self {
+        Self {
+            model,
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            start_image: None,
+            end_image: None,
+            reference_images: Vec::new(),
+            duration_s: None,
+            aspect_ratio: None,
+            resolution: None,
+            generate_audio: None,
+            seed: None,
+            fps: None,
+            provider_options: serde_json::Map::new(),
+        }
+    }
+}
+
+/// A picture, by link or by value.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Image {
+    /// A public https URL.
+    Uri(String),
+    /// An encoded jpeg or png.
+    Data(Bytes),
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uri(_) => f.write_str("Uri(..)"),
+            Self::Data(data) => write!(f, "Data({} bytes)", data.len()),
+        }
+    }
+}
+
+/// What to do about a create whose outcome cannot be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPolicy {
+    /// Never risk a second purchase.
+    AtMostOnce,
+    /// Buy again, up to so many paid creates in all.
+    AtLeastOnce {
+        /// 1 to 3.
+        max_paid_attempts: u32,
+    },
+}
+
+/// An accepted request: everything about a task that never changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// The caller's id of the request.
+    pub request_id: RequestId,
+    /// SHA-256 of the request's content, to tell a repeat from a reuse.
+    pub fingerprint: [u8; 32],
+    /// What to make.
+    pub spec: Spec,
+    /// The account that buys it.
+    pub account: AccountName,
+    /// How long the provider may take once it has begun.
+    pub generation_timeout: Duration,
+    /// What a generation with this model typically takes.
+    pub typical: Duration,
+    /// What to do about an unknown outcome.
+    pub policy: UnknownPolicy,
+    /// The caller's own marks.
+    pub labels: BTreeMap<String, String>,
+    /// What was ignored or could not be checked.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something in a request that was ignored or could not be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Dotted path of the field.
+    pub field: String,
+    /// For people.
+    pub message: String,
+}

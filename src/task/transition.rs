@@ -1,0 +1,373 @@
+//! The transitions of a task: what each allowed event changes. The table of what
+//! is allowed stands in `machine`.
+
+use std::time::{Duration, SystemTime};
+
+use super::event::Observation;
+use super::id::{JobId, Marker};
+use super::machine::Applied;
+use super::spec::UnknownPolicy;
+use super::state::{
+    Artifact, Attempt, AttemptOutcome, CancelOutcome, Cancellation, Charge, Failure, FailureKind, HISTORY_KEPT,
+    HistoryEntry, Job, Output, State, Task,
+};
+
+/// How long a late video still turns a failed task around.
+pub const RECOVERABLE_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How long a provider must insist that it does not know a job.
+pub const MISSING_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// Whether the policy allows one more paid create after an unknown outcome.
+pub fn may_buy_again(task: &Task) -> bool {
+    match task.submission.policy {
+        UnknownPolicy::AtMostOnce => false,
+        UnknownPolicy::AtLeastOnce { max_paid_attempts } => (task.attempts.len() as u32) < max_paid_attempts,
+    }
+}
+
+/// Whether the caller's wish to cancel is still to be passed on.
+pub(super) fn wants_cancel(task: &Task) -> bool {
+    task.cancellation.is_some_and(|cancellation| cancellation.outcome == CancelOutcome::Requested)
+}
+
+/// A task about to change, at a time.
+pub(super) struct Step<'a> {
+    pub(super) task: &'a Task,
+    pub(super) now: SystemTime,
+}
+
+impl Step<'_> {
+    /// The task with one more revision, changed by `edit`.
+    fn edited(&self, edit: impl FnOnce(&mut Task)) -> Applied {
+        let mut task = self.task.clone();
+        task.revision = task.revision.next();
+        task.updated = self.now;
+        edit(&mut task);
+        Applied::Next(Box::new(task))
+    }
+
+    /// The task in another state, changed by `edit`.
+    fn entered(&self, state: State, reason: &str, edit: impl FnOnce(&mut Task)) -> Applied {
+        self.edited(|task| {
+            task.state = state;
+            task.ended = state.is_final().then_some(self.now);
+            task.history.push(HistoryEntry { state, time: self.now, reason: shortened(reason, 120) });
+            if task.history.len() > HISTORY_KEPT {
+                task.history.remove(0);
+            }
+            edit(task);
+        })
+    }
+
+    /// Stores the intent to buy. A create that surely never arrived is sent again
+    /// under the same attempt; after an unknown one, a new attempt begins, if the
+    /// policy allows it.
+    pub(super) fn create_started(&self) -> Applied {
+        if self.task.state == State::Reconciling && !may_buy_again(self.task) {
+            return Applied::NotAllowed;
+        }
+        let reused = self.task.attempt().is_some_and(|attempt| attempt.outcome == AttemptOutcome::NotSent);
+        if reused {
+            return self.send_again("sending the create again; the last one never arrived");
+        }
+        let number = self.task.attempts.len() as u32 + 1;
+        self.entered(State::Submitting, "sending the create", |task| {
+            task.started.get_or_insert(self.now);
+            task.attempts.push(Attempt {
+                number,
+                marker: Marker::of(task.id, number),
+                outcome: AttemptOutcome::Pending,
+                sends: 1,
+                started: self.now,
+                sent: self.now,
+                ended: None,
+                unknown_since: None,
+                job: None,
+                note: String::new(),
+            });
+        })
+    }
+
+    pub(super) fn resend_started(&self) -> Applied {
+        match self.task.attempt() {
+            Some(_) => self.send_again("sending the same create again; the provider refuses duplicates"),
+            None => Applied::NotAllowed,
+        }
+    }
+
+    fn send_again(&self, reason: &str) -> Applied {
+        self.entered(State::Submitting, reason, |task| {
+            if let Some(attempt) = task.attempts.last_mut() {
+                attempt.outcome = AttemptOutcome::Pending;
+                attempt.sends += 1;
+                attempt.sent = self.now;
+                attempt.ended = None;
+            }
+        })
+    }
+
+    /// Records how the last attempt ended.
+    fn settle(&self, task: &mut Task, outcome: AttemptOutcome, note: &str) {
+        if let Some(attempt) = task.attempts.last_mut() {
+            attempt.outcome = outcome;
+            attempt.ended = Some(self.now);
+            attempt.note = shortened(note, 200);
+        }
+    }
+
+    pub(super) fn running(&self, job: &Job, reason: &str) -> Applied {
+        self.entered(State::Running, reason, |task| {
+            self.settle(task, AttemptOutcome::Accepted, "");
+            if let Some(attempt) = task.attempts.last_mut() {
+                attempt.job = Some(job.id.clone());
+            }
+            task.job = Some(job.clone());
+            task.deadline = self.now + task.submission.generation_timeout;
+        })
+    }
+
+    /// Nothing was made. A wish to cancel that came meanwhile is fulfilled for free,
+    /// unless an earlier create under this marker is still unaccounted for.
+    pub(super) fn back_to_queue(&self, reason: &str) -> Applied {
+        if self.task.attempt().is_some_and(|attempt| attempt.unknown_since.is_some()) {
+            return self.unknown(reason);
+        }
+        if wants_cancel(self.task) {
+            return self.entered(State::Cancelled, "cancelled; the create had not been taken", |task| {
+                self.settle(task, AttemptOutcome::NotSent, reason);
+                task.cancellation = self.cancellation(CancelOutcome::Confirmed);
+            });
+        }
+        self.entered(State::Queued, reason, |task| self.settle(task, AttemptOutcome::NotSent, reason))
+    }
+
+    /// A refusal settles the attempt, unless an earlier create under its marker is
+    /// unaccounted for: the refusal of the second says nothing of the first.
+    pub(super) fn refused(&self, failure: &Failure) -> Applied {
+        if self.task.attempt().is_some_and(|attempt| attempt.unknown_since.is_some()) {
+            return self.unknown(&failure.message);
+        }
+        self.entered(State::Failed, &failure.message, |task| {
+            self.settle(task, AttemptOutcome::Refused, &failure.message);
+            task.failure = Some(failure.clone());
+        })
+    }
+
+    pub(super) fn unknown(&self, reason: &str) -> Applied {
+        self.entered(State::Reconciling, reason, |task| {
+            self.settle(task, AttemptOutcome::Unknown, reason);
+            if let Some(attempt) = task.attempts.last_mut() {
+                attempt.unknown_since.get_or_insert(self.now);
+            }
+        })
+    }
+
+    pub(super) fn window_over(&self) -> Applied {
+        let message = "the answer to the create was lost and looking it up settled nothing: \
+                       the provider may or may not have made and billed a video";
+        self.fail(Failure {
+            recoverable_until: Some(self.now + RECOVERABLE_FOR),
+            ..Failure::charged(FailureKind::SubmitOutcomeUnknown, message)
+        })
+    }
+
+    /// A look-up found the job of an attempt while none was known.
+    pub(super) fn found(&self, number: u32, job: &Job) -> Applied {
+        if !self.task.attempts.iter().any(|attempt| attempt.number == number) {
+            return Applied::NotAllowed;
+        }
+        self.entered(State::Running, "the job was found at the provider", |task| {
+            adopt(task, number, &job.id, self.now);
+            task.job = Some(job.clone());
+            task.deadline = self.now + task.submission.generation_timeout;
+        })
+    }
+
+    /// A job turned up for a task that has one: it is on record with its attempt.
+    pub(super) fn note_job(&self, number: u32, job: &Job) -> Applied {
+        match self.task.attempts.iter().find(|attempt| attempt.number == number) {
+            None => Applied::NotAllowed,
+            Some(attempt) if attempt.job.is_some() => Applied::Same,
+            Some(_) => self.edited(|task| adopt(task, number, &job.id, self.now)),
+        }
+    }
+
+    pub(super) fn found_after_failure(&self, number: u32, job: &Job) -> Applied {
+        if !self.task.is_open() || self.task.job.is_some() {
+            return self.note_job(number, job);
+        }
+        self.edited(|task| {
+            adopt(task, number, &job.id, self.now);
+            task.job = Some(job.clone());
+        })
+    }
+
+    pub(super) fn observed_running(&self, observation: &Observation) -> Applied {
+        match observation {
+            Observation::Pending(progress) if *progress == self.task.progress && self.task.missing_since.is_none() => {
+                Applied::Same
+            }
+            Observation::Pending(progress) => self.edited(|task| {
+                task.progress = progress.clone();
+                task.missing_since = None;
+            }),
+            Observation::Succeeded { output, charges } => self.archiving(output, charges),
+            Observation::Failed { failure, charges } => self.job_failed(failure, charges),
+            Observation::Missing => self.missing(),
+        }
+    }
+
+    fn archiving(&self, output: &Output, charges: &[Charge]) -> Applied {
+        self.entered(State::Archiving, "the provider is done", |task| {
+            task.output = Some(output.clone());
+            task.charges = charges.to_vec();
+            task.missing_since = None;
+            if let Some(cancellation) = &mut task.cancellation
+                && cancellation.outcome != CancelOutcome::NotSupported
+            {
+                cancellation.outcome = CancelOutcome::TooLate;
+            }
+        })
+    }
+
+    /// A job that fails after the provider was asked to stop it has been stopped.
+    fn job_failed(&self, failure: &Failure, charges: &[Charge]) -> Applied {
+        let asked = self.task.cancellation.is_some_and(|wish| wish.outcome == CancelOutcome::AskedUpstream);
+        if asked {
+            return self.entered(State::Cancelled, "the provider stopped the job", |task| {
+                task.cancellation = self.cancellation(CancelOutcome::Confirmed);
+                task.charges = charges.to_vec();
+            });
+        }
+        self.entered(State::Failed, &failure.message, |task| {
+            task.failure = Some(failure.clone());
+            task.charges = charges.to_vec();
+        })
+    }
+
+    /// One "not found" is not believed: providers answer it for jobs that they
+    /// have. Only one that lasts is.
+    fn missing(&self) -> Applied {
+        match self.task.missing_since {
+            None => self.edited(|task| task.missing_since = Some(self.now)),
+            Some(since) if self.now < since + MISSING_FOR => Applied::Same,
+            Some(_) => self.fail(Failure::charged(
+                FailureKind::ProviderLostJob,
+                "the provider no longer knows the job that it had accepted",
+            )),
+        }
+    }
+
+    pub(super) fn deadline_while_running(&self) -> Applied {
+        self.fail(Failure {
+            recoverable_until: Some(self.now + RECOVERABLE_FOR),
+            ..Failure::charged(FailureKind::Deadline, "the provider did not finish within the generation timeout")
+        })
+    }
+
+    pub(super) fn cancel_answered(&self, outcome: CancelOutcome) -> Applied {
+        match outcome {
+            CancelOutcome::Confirmed => self.cancelled("the provider cancelled the job before it ran"),
+            CancelOutcome::Requested => Applied::Same,
+            CancelOutcome::AskedUpstream | CancelOutcome::NotSupported | CancelOutcome::TooLate => {
+                self.edited(|task| task.cancellation = self.cancellation(outcome))
+            }
+        }
+    }
+
+    pub(super) fn cancelled(&self, reason: &str) -> Applied {
+        self.entered(State::Cancelled, reason, |task| task.cancellation = self.cancellation(CancelOutcome::Confirmed))
+    }
+
+    pub(super) fn wish_to_cancel(&self) -> Applied {
+        match self.task.cancellation {
+            Some(_) => Applied::Same,
+            None => self.edited(|task| task.cancellation = self.cancellation(CancelOutcome::Requested)),
+        }
+    }
+
+    pub(super) fn too_late_to_cancel(&self) -> Applied {
+        match self.task.cancellation {
+            Some(_) => Applied::Same,
+            None => self.edited(|task| task.cancellation = self.cancellation(CancelOutcome::TooLate)),
+        }
+    }
+
+    /// The wish with this outcome, dated by when it was first made.
+    fn cancellation(&self, outcome: CancelOutcome) -> Option<Cancellation> {
+        let requested = self.task.cancellation.map_or(self.now, |wish| wish.requested);
+        Some(Cancellation { outcome, requested })
+    }
+
+    /// While the file is fetched only a fresh link matters.
+    pub(super) fn observed_archiving(&self, observation: &Observation) -> Applied {
+        match observation {
+            Observation::Succeeded { output, .. } if Some(output) != self.task.output.as_ref() => {
+                self.edited(|task| task.output = Some(output.clone()))
+            }
+            Observation::Succeeded { .. }
+            | Observation::Pending(_)
+            | Observation::Failed { .. }
+            | Observation::Missing => Applied::Same,
+        }
+    }
+
+    /// A failed task that may be recovered takes the late video, and gives up for
+    /// good when the provider does.
+    pub(super) fn observed_failed(&self, observation: &Observation) -> Applied {
+        match observation {
+            _ if !self.task.is_open() => Applied::Same,
+            Observation::Succeeded { output, .. } if Some(output) == self.task.output.as_ref() => Applied::Same,
+            Observation::Succeeded { output, charges } => self.edited(|task| {
+                task.output = Some(output.clone());
+                task.charges = charges.to_vec();
+            }),
+            Observation::Failed { failure, charges } => self.edited(|task| {
+                task.charges = charges.to_vec();
+                if let Some(known) = &mut task.failure {
+                    known.recoverable_until = None;
+                    known.maybe_charged = failure.maybe_charged;
+                }
+            }),
+            Observation::Pending(_) | Observation::Missing => Applied::Same,
+        }
+    }
+
+    pub(super) fn succeeded(&self, artifact: Artifact) -> Applied {
+        self.entered(State::Succeeded, "the video is stored", |task| {
+            task.artifact = Some(artifact);
+            task.failure = None;
+        })
+    }
+
+    pub(super) fn fail(&self, failure: Failure) -> Applied {
+        self.entered(State::Failed, &failure.message.clone(), |task| task.failure = Some(failure))
+    }
+
+    /// The late video of a failed task could not be kept: the failure stays, and
+    /// now for good.
+    pub(super) fn fail_again(&self, failure: &Failure) -> Applied {
+        self.edited(|task| {
+            task.output = None;
+            task.failure = Some(failure.clone());
+        })
+    }
+}
+
+/// Records the job of an attempt.
+fn adopt(task: &mut Task, number: u32, job: &JobId, now: SystemTime) {
+    if let Some(attempt) = task.attempts.iter_mut().find(|attempt| attempt.number == number) {
+        attempt.outcome = AttemptOutcome::Accepted;
+        attempt.ended = Some(now);
+        attempt.job = Some(job.clone());
+    }
+}
+
+/// The text, cut to so many bytes at a character's edge.
+fn shortened(text: &str, limit: usize) -> String {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
