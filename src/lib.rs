@@ -1,4 +1,6 @@
 //! VideoGen: a gRPC service that buys a video from a slow, paid provider once,
 //! follows it until it is ready, and keeps the file.
 
+pub mod catalog;
+pub mod clock;
 pub mod task;

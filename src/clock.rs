@@ -1,0 +1,73 @@
+//! The one place that asks for the time, for randomness and for new ids. In tests
+//! it follows tokio's clock, so that hours pass in milliseconds.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use crate::task::id::TaskId;
+
+/// Tells the time in whole milliseconds, which is what the store keeps.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    /// A fixed date plus what tokio's clock has moved on since.
+    Simulated {
+        date: SystemTime,
+        from: Instant,
+    },
+}
+
+impl Clock {
+    /// The machine's own time.
+    pub fn system() -> Self {
+        Self { source: Source::System }
+    }
+
+    /// Starts at `date` and goes with tokio's clock, which a test may pause.
+    pub fn simulated(date: SystemTime) -> Self {
+        Self { source: Source::Simulated { date, from: Instant::now() } }
+    }
+
+    /// Now.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the system time")]
+    pub fn now(&self) -> SystemTime {
+        let now = match self.source {
+            Source::System => SystemTime::now(),
+            Source::Simulated { date, from } => date + from.elapsed(),
+        };
+        UNIX_EPOCH + Duration::from_millis(unix_ms(now))
+    }
+
+    /// A new task id, greater than those of earlier milliseconds.
+    pub fn task_id(&self) -> TaskId {
+        let random: [u8; 10] = rand::rng().random();
+        TaskId::new(uuid::Builder::from_unix_timestamp_millis(unix_ms(self.now()), &random).into_uuid())
+    }
+
+    /// A new secret of 256 bits.
+    pub fn secret(&self) -> [u8; 32] {
+        rand::rng().random()
+    }
+
+    /// A random number in 0..1, to spread what would else happen at once.
+    pub fn jitter(&self) -> f64 {
+        rand::rng().random()
+    }
+}
+
+/// Milliseconds since 1970; times before it count as 1970.
+pub fn unix_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How long ago `earlier` was; nothing if it lies ahead.
+pub fn since(now: SystemTime, earlier: SystemTime) -> Duration {
+    now.duration_since(earlier).unwrap_or_default()
+}
