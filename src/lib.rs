@@ -4,3 +4,4 @@
 pub mod catalog;
 pub mod clock;
 pub mod task;
+pub mod wire;
