@@ -1,7 +1,9 @@
 //! VideoGen: a gRPC service that buys a video from a slow, paid provider once,
 //! follows it until it is ready, and keeps the file.
 
+pub mod archive;
 pub mod catalog;
 pub mod clock;
+pub mod network;
 pub mod task;
 pub mod wire;

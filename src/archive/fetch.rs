@@ -1,0 +1,172 @@
+//! Fetches a video into the archive in constant memory: each piece is checked,
+//! hashed and written as it comes, and the file gets its name only when all of it
+//! is good and on the disk.
+
+use bytes::Bytes;
+use object_store::{ObjectStoreExt, WriteMultipart};
+use reqwest::Response;
+use ring::digest::{Context, SHA256};
+
+use crate::task::id::TaskId;
+use crate::task::state::{Artifact, Media, Output};
+
+use super::container::{Broken, Facts, Scanner};
+use super::error::FetchError;
+use super::{Archive, download, folder, place};
+
+/// How much is collected before it is written.
+const WRITE_BYTES: usize = 1 << 20;
+
+impl Archive {
+    /// Fetches a task's video, checks it and stores it. When this returns, file and
+    /// name are on the disk; if it fails or is dropped, no file of that name has
+    /// appeared or changed. An earlier file of the task is replaced.
+    pub async fn fetch(&self, task: TaskId, output: &Output) -> Result<Artifact, FetchError> {
+        let limit = self.settings.total_timeout;
+        match tokio::time::timeout(limit, self.fetch_without_limit(task, output)).await {
+            Ok(result) => result,
+            Err(_) => Err(FetchError::transient(format!("not done within {} s", limit.as_secs()))),
+        }
+    }
+
+    async fn fetch_without_limit(&self, task: TaskId, output: &Output) -> Result<Artifact, FetchError> {
+        let mut answer = download::open(&self.client, &self.guard, &output.url).await?;
+        let expected = answer.content_length();
+        if expected.is_some_and(|size| size > self.settings.max_bytes) {
+            return Err(self.too_large());
+        }
+        self.check_space(expected).await?;
+        let mut file = Intake::new();
+        let taken = self.take(task, &mut answer, &mut file).await;
+        let checked = match taken {
+            Ok(()) => file.inspect(expected, download::shows_its_end(&answer)),
+            Err(error) => Err(error),
+        };
+        match checked {
+            Ok(artifact) => match file.publish().await {
+                Ok(()) => Ok(artifact),
+                Err(error) => {
+                    self.drop_leftovers(task).await;
+                    Err(error)
+                }
+            },
+            Err(error) => {
+                file.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Streams the answer into the intake.
+    async fn take(&self, task: TaskId, answer: &mut Response, file: &mut Intake) -> Result<(), FetchError> {
+        while let Some(piece) = answer.chunk().await.map_err(download::cut)? {
+            file.look_at(&piece)?;
+            if file.size > self.settings.max_bytes {
+                return Err(self.too_large());
+            }
+            if let (None, Some(media)) = (&file.writer, file.scanner.media()) {
+                let upload = self.store.put_multipart(&place(task, media)).await.map_err(storage)?;
+                file.writer = Some(WriteMultipart::new_with_chunk_size(upload, WRITE_BYTES));
+            }
+            file.write(piece).await?;
+        }
+        Ok(())
+    }
+
+    fn too_large(&self) -> FetchError {
+        FetchError::Rejected(format!("larger than {} bytes", self.settings.max_bytes))
+    }
+
+    /// Makes sure that the disk has room, so that it is this fetch that waits and not
+    /// the store of tasks that fails.
+    async fn check_space(&self, expected: Option<u64>) -> Result<(), FetchError> {
+        let wanted = expected.unwrap_or(0).saturating_mul(2).max(self.settings.reserve_bytes);
+        let folder = self.folder.clone();
+        match tokio::task::spawn_blocking(move || folder::free_bytes(&folder)).await {
+            Ok(Ok(free)) if free >= wanted => Ok(()),
+            Ok(Ok(free)) => Err(FetchError::Storage(format!("{free} bytes are free, {wanted} are needed"))),
+            Ok(Err(error)) => Err(FetchError::Storage(error.to_string())),
+            Err(error) => Err(FetchError::Storage(error.to_string())),
+        }
+    }
+
+    /// A disk that fails at the last step leaves the unfinished file behind, which
+    /// would keep the disk full.
+    async fn drop_leftovers(&self, task: TaskId) {
+        let folder = self.folder.clone();
+        // Should it fail too, the next start sweeps the folder.
+        let _ = tokio::task::spawn_blocking(move || folder::sweep(&folder, &task.to_string())).await;
+    }
+}
+
+/// A file on its way in.
+struct Intake {
+    scanner: Scanner,
+    digest: Context,
+    size: u64,
+    /// The first pieces, while the file has not told what it is: a few kilobytes.
+    early: Vec<Bytes>,
+    writer: Option<WriteMultipart>,
+}
+
+impl Intake {
+    fn new() -> Self {
+        Self { scanner: Scanner::new(), digest: Context::new(&SHA256), size: 0, early: Vec::new(), writer: None }
+    }
+
+    fn look_at(&mut self, piece: &[u8]) -> Result<(), FetchError> {
+        self.size += piece.len() as u64;
+        self.digest.update(piece);
+        self.scanner.push(piece).map_err(|broken| FetchError::Rejected(broken.to_string()))
+    }
+
+    async fn write(&mut self, piece: Bytes) -> Result<(), FetchError> {
+        self.early.push(piece);
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        for piece in self.early.drain(..) {
+            // One write at a time: a disk slower than the host slows the host down.
+            writer.wait_for_capacity(1).await.map_err(storage)?;
+            writer.put(piece);
+        }
+        Ok(())
+    }
+
+    /// Judges the whole file, which is still without its name.
+    fn inspect(&mut self, expected: Option<u64>, end_is_certain: bool) -> Result<Artifact, FetchError> {
+        if expected.is_some_and(|expected| expected != self.size) {
+            return Err(FetchError::transient(format!("{} bytes came, another number was announced", self.size)));
+        }
+        let scanner = std::mem::replace(&mut self.scanner, Scanner::new());
+        match scanner.finish() {
+            Ok((media, facts)) => Ok(artifact(self.size, &self.digest, media, facts)),
+            Err(broken @ Broken::Unfinished) if !end_is_certain => Err(FetchError::transient(broken.to_string())),
+            Err(broken) => Err(FetchError::Rejected(broken.to_string())),
+        }
+    }
+
+    /// Writes the rest, syncs the file, gives it its name and syncs that.
+    async fn publish(self) -> Result<(), FetchError> {
+        match self.writer {
+            Some(writer) => writer.finish().await.map(drop).map_err(storage),
+            None => Err(FetchError::Rejected(Broken::Unfinished.to_string())),
+        }
+    }
+
+    async fn abort(self) {
+        if let Some(writer) = self.writer {
+            // Should it fail, the next start sweeps the folder.
+            let _ = writer.abort().await;
+        }
+    }
+}
+
+pub(super) fn artifact(size: u64, digest: &Context, media: Media, facts: Facts) -> Artifact {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(digest.clone().finish().as_ref());
+    let Facts { width, height, duration } = facts;
+    Artifact { size, sha256, media, width, height, duration }
+}
+
+fn storage(error: object_store::Error) -> FetchError {
+    FetchError::Storage(error.to_string())
+}

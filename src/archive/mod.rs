@@ -1,0 +1,105 @@
+//! Keeps the videos: fetches them from the provider, checks them while they stream
+//! by, stores them durably under the task's id and reads them back.
+
+mod container;
+mod download;
+mod error;
+mod fetch;
+mod folder;
+mod moov;
+mod read;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
+
+use crate::network::Guard;
+use crate::task::id::TaskId;
+use crate::task::state::Media;
+
+pub use error::{ArchiveError, FetchError, ReadError};
+pub use read::Pieces;
+
+/// Every container that is kept, and with it every name a task's file may have.
+const MEDIA: [Media; 3] = [Media::Mp4, Media::QuickTime, Media::WebM];
+
+/// Where the videos are kept, and the limits of fetching them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// `file:` and a folder, absolute or from the working directory. Taken as it is
+    /// written: `%20` is not a space.
+    pub url: String,
+    /// The largest video that is kept, in bytes.
+    pub max_bytes: u64,
+    /// How much room in bytes stays free on the disk: a fetch starts only with
+    /// more than this, and more than twice the announced size of the file.
+    pub reserve_bytes: u64,
+    /// For connecting to one address.
+    pub connect_timeout: Duration,
+    /// Between two pieces of a download.
+    pub idle_timeout: Duration,
+    /// For one fetch, from the request to the file in its place.
+    pub total_timeout: Duration,
+}
+
+impl Default for ArchiveSettings {
+    fn default() -> Self {
+        Self {
+            url: "file:./videogen-data/videos".to_owned(),
+            max_bytes: 2 << 30,
+            reserve_bytes: 64 << 20,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            total_timeout: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// The stored videos. A clone is another handle to the same archive.
+///
+/// Names are made of the task's id and the file's own signature, never of anything
+/// that came from outside. One task's file is fetched by one caller at a time.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    store: Arc<dyn ObjectStore>,
+    folder: PathBuf,
+    settings: Arc<ArchiveSettings>,
+    client: reqwest::Client,
+    guard: Guard,
+}
+
+impl Archive {
+    /// Opens the archive: makes the folder if there is none, readable by its owner
+    /// only, and removes what an interrupted fetch has left. Expects the process's
+    /// TLS provider to be installed.
+    pub fn open(settings: &ArchiveSettings, guard: Guard) -> Result<Self, ArchiveError> {
+        let folder = folder::open(&settings.url)?;
+        folder::sweep(&folder, "")?;
+        let store = folder::store(&folder)?;
+        let client = download::client(settings, &guard)?;
+        Ok(Self { store, folder, settings: Arc::new(settings.clone()), client, guard })
+    }
+
+    /// Removes a task's file. It is no error if there is none.
+    pub async fn delete(&self, task: TaskId) -> Result<(), ArchiveError> {
+        for media in MEDIA {
+            match self.store.delete(&place(task, media)).await {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(ArchiveError::Storage(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a task's file.
+fn place(task: TaskId, media: Media) -> Path {
+    Path::from(format!("{task}.{}", media.extension()))
+}
