@@ -5,5 +5,6 @@ pub mod archive;
 pub mod catalog;
 pub mod clock;
 pub mod network;
+pub mod store;
 pub mod task;
 pub mod wire;

@@ -1,0 +1,319 @@
+//! What every backend must do, as cases with names. A backend hands in a way to
+//! open a store in a folder; opening the same folder again finds what was there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::contract::{Commit, Creation, Filter, StoreError, TaskStore};
+use crate::task::fixture::{self, task};
+use crate::task::id::{ModelName, Revision, TaskId};
+use crate::task::state::{FailureKind, State, Task};
+
+type Store = Arc<dyn TaskStore>;
+
+/// Runs all cases, each in an empty store, all but the last ones with one handle.
+pub async fn run(open: impl AsyncFn(&Path) -> Store) {
+    macro_rules! cases {
+        ($($case:ident),+ $(,)?) => {
+            $({
+                let folder = TempDir::new().unwrap();
+                let store = open(folder.path()).await;
+                eprintln!("conformance: {}", stringify!($case));
+                $case(&store).await;
+                store.close().await;
+            })+
+        };
+    }
+    cases!(
+        a_created_task_is_loaded_as_it_was,
+        what_was_never_created_is_absent,
+        a_repeated_request_id_returns_the_first_task,
+        of_concurrent_creates_with_one_request_id_one_wins,
+        an_id_is_never_overwritten_by_a_create,
+        a_commit_replaces_what_it_was_computed_from,
+        a_commit_from_an_old_revision_is_stale,
+        concurrent_committers_get_each_revision_once,
+        unfinished_tasks_come_in_pages_oldest_first,
+        a_recoverable_failure_is_unfinished,
+        list_returns_what_matches_newest_first,
+        list_comes_in_pages,
+        queued_before_counts_the_same_account_and_model,
+        notes_are_kept,
+        a_note_has_a_limit,
+        a_large_task_survives_its_changes,
+        a_task_beyond_all_limits_is_refused,
+        after_closing_everything_answers_stopped,
+    );
+    a_reopened_store_has_everything(&open).await;
+}
+
+async fn create(store: &Store, task: Task) -> Arc<Task> {
+    let task = Arc::new(task);
+    assert_eq!(store.create(Arc::clone(&task)).await.unwrap(), Creation::Created);
+    task
+}
+
+async fn commit(store: &Store, task: Task) -> Arc<Task> {
+    let expected = Revision(task.revision.0 - 1);
+    let task = Arc::new(task);
+    assert_eq!(store.commit(expected, Arc::clone(&task)).await.unwrap(), Commit::Committed);
+    task
+}
+
+fn ids(tasks: &[Arc<Task>]) -> Vec<TaskId> {
+    tasks.iter().map(|task| task.id).collect()
+}
+
+async fn listed(store: &Store, filter: Filter) -> Vec<TaskId> {
+    ids(&store.list(&filter, None, 100).await.unwrap())
+}
+
+fn numbered(numbers: impl IntoIterator<Item = u64>) -> Vec<TaskId> {
+    numbers.into_iter().map(fixture::id).collect()
+}
+
+async fn a_created_task_is_loaded_as_it_was(store: &Store) {
+    let task = create(store, task(1).labelled("team", "red").running()).await;
+    assert_eq!(store.load(task.id).await.unwrap(), Some(task));
+}
+
+async fn what_was_never_created_is_absent(store: &Store) {
+    assert_eq!(store.load(fixture::id(1)).await.unwrap(), None);
+    assert_eq!(store.commit(Revision(1), Arc::new(task(1).next())).await.unwrap(), Commit::Stale);
+    assert_eq!(store.load(fixture::id(1)).await.unwrap(), None);
+}
+
+async fn a_repeated_request_id_returns_the_first_task(store: &Store) {
+    create(store, task(1).requested_as("same")).await;
+    let newest = commit(store, task(1).requested_as("same").running().next()).await;
+    let again = store.create(Arc::new(task(2).requested_as("same"))).await.unwrap();
+    assert_eq!(again, Creation::Earlier(newest));
+    assert_eq!(store.load(fixture::id(2)).await.unwrap(), None);
+}
+
+async fn of_concurrent_creates_with_one_request_id_one_wins(store: &Store) {
+    let creates = (0..50).map(|number| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.create(Arc::new(task(number).requested_as("same"))).await.unwrap() })
+    });
+    let mut created = 0;
+    let mut earlier = Vec::new();
+    for creation in futures::future::join_all(creates).await {
+        match creation.unwrap() {
+            Creation::Created => created += 1,
+            Creation::Earlier(task) => earlier.push(task.id),
+        }
+    }
+    assert_eq!((created, earlier.len()), (1, 49));
+    assert_eq!(listed(store, Filter::default()).await, vec![earlier[0]]);
+    assert!(earlier.iter().all(|id| *id == earlier[0]));
+}
+
+async fn an_id_is_never_overwritten_by_a_create(store: &Store) {
+    let first = create(store, task(1).requested_as("one")).await;
+    let second = store.create(Arc::new(task(1).requested_as("two").with_prompt_of(9))).await.unwrap();
+    assert_eq!(second, Creation::Earlier(Arc::clone(&first)));
+    assert_eq!(store.load(first.id).await.unwrap(), Some(first));
+}
+
+async fn a_commit_replaces_what_it_was_computed_from(store: &Store) {
+    create(store, task(1)).await;
+    let second = commit(store, task(1).running().next()).await;
+    assert_eq!(store.load(second.id).await.unwrap(), Some(Arc::clone(&second)));
+    let third = commit(store, second.next().succeeded()).await;
+    assert_eq!(store.load(second.id).await.unwrap(), Some(third));
+}
+
+async fn a_commit_from_an_old_revision_is_stale(store: &Store) {
+    create(store, task(1)).await;
+    let winner = commit(store, task(1).running().next()).await;
+    let loser = Arc::new(task(1).failed(FailureKind::Deadline).next());
+    assert_eq!(store.commit(Revision(1), loser).await.unwrap(), Commit::Stale);
+    assert_eq!(store.load(winner.id).await.unwrap(), Some(winner));
+}
+
+async fn concurrent_committers_get_each_revision_once(store: &Store) {
+    create(store, task(1)).await;
+    let committers = (0..100).map(|_| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            loop {
+                let task = store.load(fixture::id(1)).await.unwrap().unwrap();
+                let next = Arc::new(task.next());
+                if store.commit(task.revision, Arc::clone(&next)).await.unwrap() == Commit::Committed {
+                    return next.revision.0;
+                }
+            }
+        })
+    });
+    let mut won: Vec<u64> = futures::future::join_all(committers).await.into_iter().map(Result::unwrap).collect();
+    won.sort_unstable();
+    assert_eq!(won, (2..=101).collect::<Vec<_>>());
+}
+
+async fn unfinished_tasks_come_in_pages_oldest_first(store: &Store) {
+    for number in 0..10 {
+        create(store, task(number)).await;
+    }
+    commit(store, task(3).next().succeeded()).await;
+    commit(store, task(7).next().failed(FailureKind::Moderated)).await;
+    let first = store.unfinished(None, 5).await.unwrap();
+    assert_eq!(ids(&first), numbered([0, 1, 2, 4, 5]));
+    let second = store.unfinished(Some(fixture::id(5)), 5).await.unwrap();
+    assert_eq!(ids(&second), numbered([6, 8, 9]));
+    assert!(store.unfinished(Some(fixture::id(9)), 5).await.unwrap().is_empty());
+}
+
+async fn a_recoverable_failure_is_unfinished(store: &Store) {
+    create(store, task(1)).await;
+    let mut failed = task(1).next().failed(FailureKind::Deadline);
+    let until = failed.deadline;
+    failed.failure.as_mut().unwrap().recoverable_until = Some(until);
+    let failed = commit(store, failed).await;
+    assert_eq!(store.unfinished(None, 5).await.unwrap(), [Arc::clone(&failed)]);
+    let mut given_up = failed.next();
+    given_up.failure.as_mut().unwrap().recoverable_until = None;
+    commit(store, given_up).await;
+    assert!(store.unfinished(None, 5).await.unwrap().is_empty());
+}
+
+async fn list_returns_what_matches_newest_first(store: &Store) {
+    create(store, task(0).labelled("team", "red").labelled("shot", "1")).await;
+    create(store, task(1).labelled("team", "blue")).await;
+    create(store, task(2).labelled("team", "red").for_model("fal/veo3")).await;
+    create(store, task(3)).await;
+    commit(store, task(3).running().next()).await;
+
+    let all = Filter::default();
+    let states = |states: &[State]| Filter { states: states.to_vec(), ..all.clone() };
+    let labels = |pairs: &[(&str, &str)]| Filter {
+        labels: pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        ..all.clone()
+    };
+    assert_eq!(listed(store, all.clone()).await, numbered([3, 2, 1, 0]));
+    assert_eq!(listed(store, states(&[State::Running])).await, numbered([3]));
+    assert_eq!(listed(store, states(&[State::Running, State::Queued])).await, numbered([3, 2, 1, 0]));
+    assert_eq!(listed(store, states(&[State::Failed])).await, numbered([]));
+    assert_eq!(listed(store, labels(&[("team", "red")])).await, numbered([2, 0]));
+    assert_eq!(listed(store, labels(&[("team", "red"), ("shot", "1")])).await, numbered([0]));
+    assert_eq!(listed(store, labels(&[("team", "green")])).await, numbered([]));
+    let veo = Filter { model: ModelName::parse("fal/veo3"), ..all.clone() };
+    assert_eq!(listed(store, veo).await, numbered([2]));
+    let from = Filter { created_from: Some(fixture::created(1)), ..all.clone() };
+    assert_eq!(listed(store, from.clone()).await, numbered([3, 2, 1]));
+    let between = Filter { created_before: Some(fixture::created(3)), ..from };
+    assert_eq!(listed(store, between).await, numbered([2, 1]));
+}
+
+async fn list_comes_in_pages(store: &Store) {
+    for number in 0..25 {
+        create(store, task(number).labelled("odd", if number % 2 == 1 { "yes" } else { "no" })).await;
+    }
+    let filter = Filter { labels: [("odd".to_owned(), "yes".to_owned())].into(), ..Filter::default() };
+    let (mut before, mut seen) = (None, Vec::new());
+    loop {
+        let page = store.list(&filter, before, 5).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        seen.extend(ids(&page));
+    }
+    assert_eq!(seen, numbered((0..25).rev().filter(|number| number % 2 == 1)));
+}
+
+async fn queued_before_counts_the_same_account_and_model(store: &Store) {
+    for number in 0..6 {
+        create(store, task(number)).await;
+    }
+    create(store, task(6).for_model("fal/veo3")).await;
+    create(store, task(7).for_account("second")).await;
+    create(store, task(8)).await;
+    assert_eq!(store.queued_before(&task(0)).await.unwrap(), 0);
+    assert_eq!(store.queued_before(&task(5)).await.unwrap(), 5);
+    assert_eq!(store.queued_before(&task(6).for_model("fal/veo3")).await.unwrap(), 0);
+    assert_eq!(store.queued_before(&task(8)).await.unwrap(), 6);
+    assert_eq!(store.queued_before(&task(9)).await.unwrap(), 7);
+    commit(store, task(2).running().next()).await;
+    assert_eq!(store.queued_before(&task(8)).await.unwrap(), 5);
+    assert_eq!(store.queued_before(&task(2)).await.unwrap(), 2);
+    assert_eq!(store.queued_before(&task(9).for_account("unknown")).await.unwrap(), 0);
+}
+
+async fn notes_are_kept(store: &Store) {
+    assert_eq!(store.read_note("typical/kling").await.unwrap(), None);
+    store.write_note("typical/kling", b"180".to_vec()).await.unwrap();
+    store.write_note("typical/kling", b"175".to_vec()).await.unwrap();
+    store.write_note("", Vec::new()).await.unwrap();
+    assert_eq!(store.read_note("typical/kling").await.unwrap(), Some(b"175".to_vec()));
+    assert_eq!(store.read_note("").await.unwrap(), Some(Vec::new()));
+}
+
+async fn a_note_has_a_limit(store: &Store) {
+    store.write_note("large", vec![1; 1024]).await.unwrap();
+    assert!(matches!(store.write_note("large", vec![2; 1025]).await, Err(StoreError::TooLarge)));
+    assert_eq!(store.read_note("large").await.unwrap(), Some(vec![1; 1024]));
+}
+
+async fn a_large_task_survives_its_changes(store: &Store) {
+    let mut newest = create(store, task(1).with_image_of(60 * 1024).with_prompt_of(8192)).await;
+    assert_eq!(store.load(newest.id).await.unwrap(), Some(Arc::clone(&newest)));
+    // The state grows over several rows and shrinks again.
+    for reason_bytes in [3000, 20_000, 9000, 10] {
+        let mut next = newest.next();
+        next.history[0].reason = "x".repeat(reason_bytes);
+        newest = commit(store, next).await;
+        assert_eq!(store.load(newest.id).await.unwrap(), Some(Arc::clone(&newest)));
+    }
+}
+
+async fn a_task_beyond_all_limits_is_refused(store: &Store) {
+    let huge = Arc::new(task(1).with_image_of(8 * 1024 * 1024));
+    assert!(matches!(store.create(huge).await, Err(StoreError::TooLarge)));
+    assert_eq!(store.load(fixture::id(1)).await.unwrap(), None);
+    create(store, task(1)).await;
+}
+
+async fn after_closing_everything_answers_stopped(store: &Store) {
+    create(store, task(1)).await;
+    store.close().await;
+    let stopped = |error: StoreError| assert!(matches!(error, StoreError::Stopped(_)), "{error}");
+    stopped(store.create(Arc::new(task(2))).await.unwrap_err());
+    stopped(store.commit(Revision(1), Arc::new(task(1).next())).await.unwrap_err());
+    stopped(store.load(fixture::id(1)).await.unwrap_err());
+    stopped(store.unfinished(None, 1).await.unwrap_err());
+    stopped(store.list(&Filter::default(), None, 1).await.unwrap_err());
+    stopped(store.queued_before(&task(1)).await.unwrap_err());
+    stopped(store.read_note("").await.unwrap_err());
+    stopped(store.write_note("", Vec::new()).await.unwrap_err());
+    assert!(!*store.stopped().borrow(), "closing is not an error");
+    store.close().await;
+}
+
+async fn a_reopened_store_has_everything(open: &impl AsyncFn(&Path) -> Store) {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    let small = create(&store, task(1).labelled("team", "red")).await;
+    let large = create(&store, task(2).with_image_of(60 * 1024)).await;
+    create(&store, task(3)).await;
+    let ended = commit(&store, task(3).next().succeeded()).await;
+    store.write_note("typical/kling", b"180".to_vec()).await.unwrap();
+    store.close().await;
+    drop(store);
+
+    let store = open(folder.path()).await;
+    for task in [&small, &large, &ended] {
+        assert_eq!(store.load(task.id).await.unwrap().as_ref(), Some(task));
+    }
+    assert_eq!(ids(&store.unfinished(None, 9).await.unwrap()), numbered([1, 2]));
+    assert_eq!(listed(&store, Filter::default()).await, numbered([3, 2, 1]));
+    let red = Filter { labels: [("team".to_owned(), "red".to_owned())].into(), ..Filter::default() };
+    assert_eq!(listed(&store, red).await, numbered([1]));
+    assert_eq!(store.queued_before(&large).await.unwrap(), 1);
+    assert_eq!(store.read_note("typical/kling").await.unwrap(), Some(b"180".to_vec()));
+    let again = store.create(Arc::new(task(9).requested_as("request-2"))).await.unwrap();
+    assert_eq!(again, Creation::Earlier(large));
+    let next = commit(&store, ended.next()).await;
+    assert_eq!(store.load(next.id).await.unwrap(), Some(next));
+    store.close().await;
+}

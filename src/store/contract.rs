@@ -1,0 +1,118 @@
+//! What the ledger needs of a store, and how a store says no. Indexes are the
+//! backend's own affair: derived from the task, changed in the same atomic write.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::task::id::{ModelName, Revision, TaskId};
+use crate::task::state::{State, Task};
+
+/// Keeps tasks. What it answers is durable: on disk, synced, before it says so,
+/// and nobody is shown what is not.
+#[async_trait]
+pub trait TaskStore: Send + Sync {
+    /// Stores a new task together with its request id, in one atomic write, or
+    /// hands back the earlier task of that request id.
+    async fn create(&self, task: Arc<Task>) -> Result<Creation, StoreError>;
+
+    /// Replaces a task if its stored revision is still `expected`. The task's own
+    /// revision must be the next one.
+    async fn commit(&self, expected: Revision, task: Arc<Task>) -> Result<Commit, StoreError>;
+
+    /// Loads one task.
+    async fn load(&self, id: TaskId) -> Result<Option<Arc<Task>>, StoreError>;
+
+    /// Pages through the tasks that are open ([`Task::is_open`]), oldest first,
+    /// starting after `after`.
+    async fn unfinished(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError>;
+
+    /// Lists tasks that match, newest first, starting before `before`.
+    async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError>;
+
+    /// Counts the QUEUED tasks of the same account and model that were created
+    /// before this one.
+    async fn queued_before(&self, task: &Task) -> Result<u32, StoreError>;
+
+    /// Reads a small note, such as a learned duration.
+    async fn read_note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Writes a small note of at most 1 KiB, durably.
+    async fn write_note(&self, name: &str, value: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Turns true when the store has stopped for good after an error: nothing is
+    /// acknowledged any more and the process should end, to recover at its next
+    /// start.
+    fn stopped(&self) -> watch::Receiver<bool>;
+
+    /// Finishes what is in flight and syncs. Later calls answer `Stopped`.
+    async fn close(&self);
+}
+
+/// What became of a create.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Creation {
+    /// The task is stored.
+    Created,
+    /// The request id was used before; this is its task.
+    Earlier(Arc<Task>),
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// The task is stored.
+    Committed,
+    /// Somebody else committed first: load, decide again.
+    Stale,
+}
+
+/// Why a store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It stopped after an earlier error; whether the write in question is on
+    /// disk will be known after a restart.
+    #[error("the store has stopped: {0}")]
+    Stopped(String),
+    /// One row does not hold what its checksum promises.
+    #[error("task {id} is damaged: {reason}")]
+    Damaged {
+        /// Whose row.
+        id: TaskId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The task is too large to be kept.
+    #[error("the task is too large to be stored")]
+    TooLarge,
+}
+
+/// Chooses tasks. Everything that is set must match.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Filter {
+    /// Any of these; empty means all.
+    pub states: Vec<State>,
+    /// All of these.
+    pub labels: BTreeMap<String, String>,
+    /// This model.
+    pub model: Option<ModelName>,
+    /// Created at or after.
+    pub created_from: Option<SystemTime>,
+    /// Created before.
+    pub created_before: Option<SystemTime>,
+}
+
+impl Filter {
+    /// Whether the task is chosen.
+    pub fn matches(&self, task: &Task) -> bool {
+        let submission = &task.submission;
+        (self.states.is_empty() || self.states.contains(&task.state))
+            && self.labels.iter().all(|(key, value)| submission.labels.get(key) == Some(value))
+            && self.model.as_ref().is_none_or(|model| *model == submission.spec.model)
+            && self.created_from.is_none_or(|from| task.created >= from)
+            && self.created_before.is_none_or(|before| task.created < before)
+    }
+}

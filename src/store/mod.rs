@@ -1,0 +1,21 @@
+//! Where tasks are kept: one contract, a backend a folder. The index and the rows
+//! are shared by backends that keep bytes; only `sled/` names sled.
+
+pub mod contract;
+mod envelope;
+mod index;
+mod record;
+mod rows;
+mod sled;
+
+#[cfg(test)]
+mod conformance;
+
+use std::sync::Arc;
+
+pub use self::sled::{OpenError, SledStore, Stats, StoreSettings, abort_when_its_threads_panic};
+
+/// Opens the store that the settings name. Needs a tokio runtime.
+pub async fn open(settings: &StoreSettings) -> Result<Arc<SledStore>, OpenError> {
+    SledStore::open(settings).await
+}

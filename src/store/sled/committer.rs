@@ -1,0 +1,228 @@
+//! The one writer: takes all waiting changes, judges them against what is durable
+//! and against one another, writes them as one batch, syncs once, answers all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::shared::Shared;
+use crate::store::contract::{Commit, StoreError};
+use crate::store::envelope::Kind;
+use crate::store::index::{Durable, Index, RequestKey};
+use crate::store::rows::{Parts, Row, Rows, part_key};
+use crate::task::id::{Revision, TaskId};
+use crate::task::state::Task;
+
+/// How many changes share a sync.
+const BATCH_CHANGES: usize = 512;
+
+/// How many bytes share a sync; one change more may begin below it.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// What became of a create, before the earlier task is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is stored.
+    Created,
+    /// That task has the request id.
+    Earlier(TaskId),
+}
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Something to be written.
+pub(super) enum Change {
+    /// A new task.
+    Create { task: Arc<Task>, request: RequestKey, rows: Rows, answer: Answer<Verdict> },
+    /// A task's next revision.
+    Commit { expected: Revision, task: Arc<Task>, rows: Rows, answer: Answer<Commit> },
+    /// A note and its row.
+    Note { name: String, value: Vec<u8>, row: Row, answer: Answer<()> },
+    /// Nothing more will come.
+    Close { answer: oneshot::Sender<()> },
+}
+
+impl Change {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Create { rows, .. } | Self::Commit { rows, .. } => rows.bytes(),
+            Self::Note { row, .. } => row.1.len(),
+            Self::Close { .. } => 0,
+        }
+    }
+}
+
+/// Works until the store is closed, dropped or stopped.
+pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Change>) {
+    let _guard = StopOnPanic(Arc::clone(&shared));
+    let mut closing = None;
+    while closing.is_none() {
+        let Some(first) = queue.recv().await else { break };
+        let mut plan = Plan::default();
+        closing = fill(&mut plan, first, &mut queue, &shared);
+        if !write(&shared, plan).await {
+            // Whoever waits in the queue finds its answer dropped and the reason set.
+            return;
+        }
+    }
+    shared.end("it was closed");
+    drop(queue);
+    shared.release().await;
+    if let Some(answer) = closing {
+        // Nobody has to wait for it.
+        let _ = answer.send(());
+    }
+}
+
+/// Takes what waits, up to the limits; returns whom to tell that all is closed.
+fn fill(
+    plan: &mut Plan,
+    first: Change,
+    queue: &mut mpsc::Receiver<Change>,
+    shared: &Shared,
+) -> Option<oneshot::Sender<()>> {
+    let index = shared.index();
+    let (mut changes, mut bytes) = (0, 0);
+    let mut next = Some(first);
+    while let Some(change) = next {
+        changes += 1;
+        bytes += change.bytes();
+        if let Change::Close { answer } = change {
+            return Some(answer);
+        }
+        plan.judge(change, &index);
+        next = if changes < BATCH_CHANGES && bytes < BATCH_BYTES { queue.try_recv().ok() } else { None };
+    }
+    None
+}
+
+/// Makes a plan durable, then known, then answers. False when the store stopped.
+async fn write(shared: &Arc<Shared>, plan: Plan) -> bool {
+    let Plan { batch, effects, answers, tasks: _, requests: _ } = plan;
+    if !effects.is_empty() {
+        if let Err(reason) = shared.sync(batch).await {
+            shared.stop(&reason);
+            return false;
+        }
+        shared.publish(effects);
+    }
+    for answer in answers {
+        answer.send();
+    }
+    true
+}
+
+/// What the index learns once the batch is durable.
+pub(super) enum Effect {
+    /// A task as it is now.
+    Task(Arc<Task>, Parts),
+    /// A note as it is now.
+    Note(String, Vec<u8>),
+}
+
+/// An answer that must wait for the sync: even Stale and Earlier may be so only
+/// through a change of the same batch.
+enum Waiting {
+    Create(Answer<Verdict>, Result<Verdict, StoreError>),
+    Commit(Answer<Commit>, Result<Commit, StoreError>),
+    Note(Answer<()>),
+}
+
+impl Waiting {
+    fn send(self) {
+        // A caller that went away needs no answer; its change is stored all the same.
+        match self {
+            Self::Create(answer, result) => drop(answer.send(result)),
+            Self::Commit(answer, result) => drop(answer.send(result)),
+            Self::Note(answer) => drop(answer.send(Ok(()))),
+        }
+    }
+}
+
+/// One batch in the making: what is durable is overlaid with what it will change.
+#[derive(Default)]
+struct Plan {
+    batch: sled::Batch,
+    effects: Vec<Effect>,
+    answers: Vec<Waiting>,
+    tasks: HashMap<TaskId, Durable>,
+    requests: HashMap<RequestKey, TaskId>,
+}
+
+impl Plan {
+    fn judge(&mut self, change: Change, index: &Index) {
+        match change {
+            Change::Create { task, request, rows, answer } => {
+                let verdict = self.judge_create(&task, request, index);
+                if let Ok(Verdict::Created) = verdict {
+                    self.requests.insert(request, task.id);
+                    self.put(task, rows, Parts::default());
+                }
+                self.answers.push(Waiting::Create(answer, verdict));
+            }
+            Change::Commit { expected, task, rows, answer } => {
+                let verdict = self.judge_commit(expected, &task, index);
+                if let Ok(Some(durable)) = verdict {
+                    self.put(task, rows, durable.parts);
+                }
+                let verdict = verdict.map(|won| if won.is_some() { Commit::Committed } else { Commit::Stale });
+                self.answers.push(Waiting::Commit(answer, verdict));
+            }
+            Change::Note { name, value, row: (key, row), answer } => {
+                self.batch.insert(key, row);
+                self.effects.push(Effect::Note(name, value));
+                self.answers.push(Waiting::Note(answer));
+            }
+            Change::Close { answer } => drop(answer),
+        }
+    }
+
+    fn judge_create(&self, task: &Task, request: RequestKey, index: &Index) -> Result<Verdict, StoreError> {
+        let earlier = self.requests.get(&request).copied().or_else(|| index.request(&request));
+        // An id that is taken is never overwritten, whoever asks.
+        let earlier = earlier.or_else(|| self.durable(task.id, index).map(|_| task.id));
+        refuse_damaged(earlier.unwrap_or(task.id), index)?;
+        Ok(earlier.map_or(Verdict::Created, Verdict::Earlier))
+    }
+
+    /// What the commit replaces, or nothing when it is stale.
+    fn judge_commit(&self, expected: Revision, task: &Task, index: &Index) -> Result<Option<Durable>, StoreError> {
+        refuse_damaged(task.id, index)?;
+        Ok(self.durable(task.id, index).filter(|durable| durable.revision == expected))
+    }
+
+    fn durable(&self, id: TaskId, index: &Index) -> Option<Durable> {
+        self.tasks.get(&id).copied().or_else(|| index.durable(id))
+    }
+
+    fn put(&mut self, task: Arc<Task>, rows: Rows, before: Parts) {
+        let Rows { puts, parts } = rows;
+        for surplus in parts.state..before.state {
+            self.batch.remove(&part_key(Kind::StatePart, task.id, surplus));
+        }
+        for (key, row) in puts {
+            self.batch.insert(key, row);
+        }
+        self.tasks.insert(task.id, Durable { revision: task.revision, parts });
+        self.effects.push(Effect::Task(task, parts));
+    }
+}
+
+fn refuse_damaged(id: TaskId, index: &Index) -> Result<(), StoreError> {
+    match index.damage(id) {
+        Some(reason) => Err(StoreError::Damaged { id, reason: reason.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// A panic in the committer itself must not leave callers waiting.
+struct StopOnPanic(Arc<Shared>);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop("the committer panicked");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Opens the database: everything that has to be right before the first row is
+//! believed, in the order in which it has to happen.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::StoreSettings;
+use crate::store::contract::StoreError;
+use crate::store::envelope::{Kind, seal, unseal};
+use crate::store::index::{Index, RequestKey};
+use crate::store::rows::{Unread, id_of_head, read_task, salvage_request_id};
+use crate::task::id::TaskId;
+
+/// The arrangement of keys and rows that this version writes.
+const SCHEMA: u32 = 1;
+
+/// The key under which the arrangement is noted.
+const SCHEMA_KEY: &[u8] = &[Kind::Meta as u8, b's', b'c', b'h', b'e', b'm', b'a'];
+
+/// Held locked as long as the database is open.
+const LOCK_FILE: &str = "videogen.lock";
+
+/// Written into the database when it is made and never to be changed.
+const SEGMENT_BYTES: usize = 512 * 1024;
+
+/// sled writes a snapshot while it opens and breaks if the disk fills up then.
+const FREE_BYTES_WANTED: u64 = 64 * 1024 * 1024;
+
+/// How often and how long to wait for threads of an earlier handle.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long sled may take to replay its log.
+const OPEN_LIMIT: Duration = Duration::from_secs(600);
+
+/// Why a store did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be made, read or written.
+    #[error("store folder {path}: {source}")]
+    Folder {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another process has it open.
+    #[error("store folder {path} is in use by another process")]
+    InUse {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// There is too little space to open safely.
+    #[error("disk full: store folder {path} has {free_mib} MiB left, at least {wanted_mib} are needed")]
+    DiskFull {
+        /// Which one.
+        path: PathBuf,
+        /// What is left.
+        free_mib: u64,
+        /// What is needed.
+        wanted_mib: u64,
+    },
+    /// It was made by a later version of this program.
+    #[error("store folder {path} was made by a newer version (schema {found}, this version knows {known})")]
+    Newer {
+        /// Which one.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// It holds something else, or its very first note is damaged.
+    #[error("store folder {path} is not a readable VideoGen store: {reason}")]
+    Foreign {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// sled cannot open it.
+    #[error("store folder {path} does not open: {reason}")]
+    Broken {
+        /// Which one.
+        path: PathBuf,
+        /// What sled says.
+        reason: String,
+    },
+}
+
+/// An open database. The order of the fields is the order of their end: the lock
+/// outlives the database, a temporary folder outlives both.
+pub(super) struct Opened {
+    /// The one tree.
+    pub(super) tree: sled::Tree,
+    db: sled::Db,
+    /// Our own handle on the log: errors of a sync are reported per open file, and
+    /// sled never asks for them.
+    pub(super) log: File,
+    _lock: File,
+    _folder: Option<TempDir>,
+}
+
+impl Opened {
+    /// Opens or makes the database in `settings.path`. Blocks.
+    pub(super) fn open(settings: &StoreSettings, folder: Option<TempDir>) -> Result<Self, OpenError> {
+        let path = settings.path.as_path();
+        let in_folder = |source| OpenError::Folder { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(in_folder)?;
+        let lock = lock(path)?;
+        wait_for_sled_to_let_go(path)?;
+        remove_unfinished_snapshots(path).map_err(in_folder)?;
+        check_space(path)?;
+        let db = open_sled(settings)?;
+        let log = File::open(path.join("db")).map_err(in_folder)?;
+        sync_names(path).map_err(in_folder)?;
+        let opened = Self { tree: sled::Tree::clone(&db), db, log, _lock: lock, _folder: folder };
+        opened.check_schema(path)?;
+        Ok(opened)
+    }
+
+    /// The temporary folder, if it is one.
+    #[cfg(test)]
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        self._folder.as_ref().map(|folder| folder.path().to_owned())
+    }
+
+    /// Applies a batch and waits until it is on the disk.
+    pub(super) fn write(&self, batch: sled::Batch) -> Result<(), String> {
+        self.tree.apply_batch(batch).map_err(|error| format!("write: {error}"))?;
+        self.db.flush().map_err(|error| format!("flush: {error}"))?;
+        // sled's flush is no fsync: without this a power cut loses what was
+        // acknowledged, or the whole database.
+        self.log.sync_data().map_err(|error| format!("sync: {error}"))
+    }
+
+    /// Reads a row.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        self.tree.get(key).map_err(|error| StoreError::Stopped(format!("read: {error}")))
+    }
+
+    /// Reads everything once: every envelope is checked, every task indexed. What
+    /// is damaged is set aside and does not keep the others from being served.
+    pub(super) fn scan(&self, path: &Path) -> Result<Index, OpenError> {
+        let mut index = Index::default();
+        for item in self.tree.scan_prefix([Kind::Note as u8]) {
+            let (key, row) = item.map_err(|error| broken(path, error))?;
+            let name = String::from_utf8_lossy(&key[1..]).into_owned();
+            match unseal(&key, &row) {
+                Ok(value) => index.put_note(name, value.to_vec()),
+                Err(reason) => tracing::error!(note = name, %reason, "a note is damaged and left out"),
+            }
+        }
+        for item in self.tree.scan_prefix([Kind::Head as u8]) {
+            let (key, row) = item.map_err(|error| broken(path, error))?;
+            let Some(id) = id_of_head(&key) else {
+                tracing::error!(key = ?key.as_ref(), "a key that names no task is left out");
+                continue;
+            };
+            self.index_one(&mut index, id, &row).map_err(|reason| broken(path, reason))?;
+        }
+        let damaged = index.damaged().count();
+        if damaged > 0 {
+            tracing::error!(damaged, "damaged tasks were set aside");
+        }
+        Ok(index)
+    }
+
+    fn index_one(&self, index: &mut Index, id: TaskId, head: &sled::IVec) -> Result<(), StoreError> {
+        let get = |key: &[u8]| match key[0] == Kind::Head as u8 {
+            true => Ok(Some(head.clone())),
+            false => self.get(key),
+        };
+        let reason = match read_task(id, get) {
+            Ok((task, parts)) => {
+                index.put(&task, parts);
+                return Ok(());
+            }
+            Err(Unread::Failed(error)) => return Err(error),
+            Err(Unread::Damaged(reason)) => reason,
+            // Nobody writes yet, so this is no race.
+            Err(Unread::Torn | Unread::Absent) => "its rows do not fit together".to_owned(),
+        };
+        tracing::error!(task_id = %id, reason, "a task is damaged");
+        index.quarantine(id, salvage_request_id(head).as_ref().map(RequestKey::of), reason);
+        Ok(())
+    }
+
+    fn check_schema(&self, path: &Path) -> Result<(), OpenError> {
+        let foreign = |reason: &str| OpenError::Foreign { path: path.to_owned(), reason: reason.to_owned() };
+        let Some(row) = self.get(SCHEMA_KEY).map_err(|error| broken(path, error))? else {
+            if !self.tree.is_empty() {
+                return Err(foreign("it holds rows but no schema note"));
+            }
+            return self.write_schema(SCHEMA).map_err(|error| broken(path, error));
+        };
+        let note = unseal(SCHEMA_KEY, &row).map_err(|error| foreign(&error.to_string()))?;
+        let found = u32::from_be_bytes(note.try_into().map_err(|_| foreign("its schema note is no number"))?);
+        match found.cmp(&SCHEMA) {
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Less => Err(foreign("there is no way up from its schema")),
+            std::cmp::Ordering::Greater => Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA }),
+        }
+    }
+
+    /// Notes the arrangement of keys and rows.
+    pub(super) fn write_schema(&self, schema: u32) -> Result<(), String> {
+        let row = seal(SCHEMA_KEY, &schema.to_be_bytes()).map_err(|_| "the schema note is too large".to_owned())?;
+        let mut batch = sled::Batch::default();
+        batch.insert(SCHEMA_KEY, row);
+        self.write(batch)
+    }
+}
+
+fn broken(path: &Path, reason: impl ToString) -> OpenError {
+    OpenError::Broken { path: path.to_owned(), reason: reason.to_string() }
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let in_folder = |source| OpenError::Folder { path: path.to_owned(), source };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK_FILE));
+    let file = file.map_err(in_folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(in_folder(source)),
+    }
+}
+
+/// sled's threads keep its own lock a moment longer than its handle lives. With our
+/// lock in hand, nobody else can be holding that one.
+fn wait_for_sled_to_let_go(path: &Path) -> Result<(), OpenError> {
+    let Ok(log) = File::open(path.join("db")) else {
+        return Ok(());
+    };
+    for _ in 0..LOCK_TRIES {
+        match log.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(source)) => return Err(OpenError::Folder { path: path.to_owned(), source }),
+        }
+    }
+    Err(OpenError::InUse { path: path.to_owned() })
+}
+
+/// A start that was killed leaves half a snapshot, which sled would take for the
+/// newest one and refuse for ever. Nothing refers to it before its rename.
+fn remove_unfinished_snapshots(path: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            tracing::warn!(file = %name, "removing the unfinished snapshot of a start that was cut short");
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn check_space(path: &Path) -> Result<(), OpenError> {
+    let stat =
+        rustix::fs::statvfs(path).map_err(|error| OpenError::Folder { path: path.to_owned(), source: error.into() })?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free >= FREE_BYTES_WANTED {
+        return Ok(());
+    }
+    Err(OpenError::DiskFull { path: path.to_owned(), free_mib: free >> 20, wanted_mib: FREE_BYTES_WANTED >> 20 })
+}
+
+/// In a thread of its own: sled panics on some damaged files, and may wait for ever.
+fn open_sled(settings: &StoreSettings) -> Result<sled::Db, OpenError> {
+    let path = settings.path.as_path();
+    let config = sled::Config::new()
+        .path(path)
+        .mode(sled::Mode::LowSpace)
+        .segment_size(SEGMENT_BYTES)
+        .use_compression(false)
+        .cache_capacity(settings.cache_mib.saturating_mul(1024 * 1024))
+        .flush_every_ms(settings.flush_every_ms);
+    let (answer, answered) = mpsc::channel();
+    let open = move || {
+        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| config.open()));
+        // Nobody waits any more after the time limit.
+        let _ = answer.send(opened);
+    };
+    std::thread::Builder::new().name("store-open".to_owned()).spawn(open).map_err(|error| broken(path, error))?;
+    match answered.recv_timeout(OPEN_LIMIT) {
+        Ok(Ok(Ok(db))) => Ok(db),
+        Ok(Ok(Err(error))) => Err(broken(path, error)),
+        Ok(Err(_panic)) => Err(broken(path, "sled panicked; the log is damaged")),
+        Err(_) => Err(broken(path, format!("sled did not come back in {} s", OPEN_LIMIT.as_secs()))),
+    }
+}
+
+/// Makes the names of the files durable, which sled leaves to chance: without
+/// them a power cut takes a brand-new database as a whole.
+fn sync_names(path: &Path) -> std::io::Result<()> {
+    File::open(path.join("conf"))?.sync_all()?;
+    File::open(path.join("db"))?.sync_all()?;
+    File::open(path)?.sync_all()?;
+    match path.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
