@@ -5,6 +5,7 @@ pub mod archive;
 pub mod catalog;
 pub mod clock;
 pub mod network;
+pub mod providers;
 pub mod store;
 pub mod task;
 pub mod wire;
