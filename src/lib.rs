@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod catalog;
 pub mod clock;
+pub mod ledger;
 pub mod network;
 pub mod providers;
 pub mod store;

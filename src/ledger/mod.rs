@@ -1,0 +1,256 @@
+//! The only writer of tasks. Every change goes through here: loaded, judged by
+//! the machine, committed on the revision it was computed from, and only then
+//! shown to watchers.
+
+pub mod watch;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use tokio::sync::Notify;
+use tracing::info;
+
+use crate::archive::{Archive, ReadError};
+use crate::clock::Clock;
+use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore};
+use crate::task::event::Event;
+use crate::task::id::{Revision, TaskId};
+use crate::task::machine::{self, Applied};
+use crate::task::spec::Submission;
+use crate::task::state::{Artifact, State, Task};
+use watch::{FilterWatch, TaskWatch, Watchers};
+
+/// Writes tasks and shows them.
+pub struct Ledger {
+    store: Arc<dyn TaskStore>,
+    archive: Arc<Archive>,
+    clock: Clock,
+    watchers: Arc<Watchers>,
+    nudges: Nudges,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// The task.
+    pub task: Arc<Task>,
+    /// Whether the request had been accepted before.
+    pub replayed: bool,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug)]
+pub enum Recorded {
+    /// The task as it is now, changed or not.
+    Task(Arc<Task>),
+    /// The event is not allowed in the state that the task is in.
+    NotAllowed(Arc<Task>),
+}
+
+/// Why the ledger could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// There is no such task.
+    #[error("there is no task {0}")]
+    Unknown(TaskId),
+    /// The request id belongs to another request.
+    #[error("the request id was used for another request, task {0}")]
+    RequestIdReused(TaskId),
+    /// The caller has seen a revision that the task has not reached.
+    #[error("the task is at revision {}", current.0)]
+    RevisionAhead {
+        /// Where the task is.
+        current: Revision,
+    },
+    /// There is no file yet, or there will be none.
+    #[error("the task has no video")]
+    NoArtifact(Arc<Task>),
+    /// The wanted range starts behind the end of the file.
+    #[error("the file has {size} bytes")]
+    OutOfRange {
+        /// Bytes in the file.
+        size: u64,
+    },
+    /// The stored file is missing or altered.
+    #[error(transparent)]
+    Damaged(#[from] ReadError),
+    /// Too many streams are open.
+    #[error("too many watches are open")]
+    WatchLimit,
+    /// The store could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Ledger {
+    /// Opens the ledger over a store and the archive of its videos.
+    pub fn new(store: Arc<dyn TaskStore>, archive: Arc<Archive>, clock: Clock) -> Self {
+        Self { store, archive, clock, watchers: Arc::default(), nudges: Nudges::default() }
+    }
+
+    /// Makes a request durable as a task, or hands back the task that it became
+    /// before.
+    pub async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError> {
+        let fingerprint = submission.fingerprint;
+        let task = Arc::new(machine::accept(self.clock.task_id(), Arc::new(submission), self.clock.now()));
+        match self.store.create(Arc::clone(&task)).await? {
+            Creation::Created => {
+                self.published(&task);
+                self.nudges.add(task.id);
+                Ok(Submitted { task, replayed: false })
+            }
+            Creation::Earlier(earlier) if earlier.submission.fingerprint == fingerprint => {
+                Ok(Submitted { task: earlier, replayed: true })
+            }
+            Creation::Earlier(earlier) => Err(LedgerError::RequestIdReused(earlier.id)),
+        }
+    }
+
+    /// Records what happened to a task, starting from the state in hand. When
+    /// somebody else was faster the event is judged again on the newer state.
+    pub async fn record(&self, task: &Arc<Task>, event: &Event) -> Result<Recorded, LedgerError> {
+        let mut current = Arc::clone(task);
+        loop {
+            let next = match machine::apply(&current, event, self.clock.now()) {
+                Applied::Same => return Ok(Recorded::Task(current)),
+                Applied::NotAllowed => return Ok(Recorded::NotAllowed(current)),
+                Applied::Next(next) => Arc::<Task>::from(next),
+            };
+            match self.store.commit(current.revision, Arc::clone(&next)).await? {
+                Commit::Committed => {
+                    self.published(&next);
+                    return Ok(Recorded::Task(next));
+                }
+                Commit::Stale => current = self.get(current.id).await?,
+            }
+        }
+    }
+
+    /// Records the caller's wish to cancel and lets the supervisor see to it.
+    pub async fn cancel(&self, id: TaskId) -> Result<Recorded, LedgerError> {
+        let task = self.get(id).await?;
+        let recorded = self.record(&task, &Event::CancelRequested).await?;
+        self.nudges.add(id);
+        Ok(recorded)
+    }
+
+    /// Makes a task due now. A hint: it may be lost or doubled without harm.
+    pub fn nudge(&self, id: TaskId) {
+        self.nudges.add(id);
+    }
+
+    /// Waits for tasks to be made due, and takes them.
+    pub async fn nudged(&self) -> HashSet<TaskId> {
+        self.nudges.taken().await
+    }
+
+    /// The key that callback addresses are derived from: made once, kept with the
+    /// tasks, so that addresses given out before a restart still hold.
+    pub async fn callback_key(&self) -> Result<Vec<u8>, LedgerError> {
+        const NOTE: &str = "callback_key";
+        if let Some(key) = self.store.read_note(NOTE).await? {
+            return Ok(key);
+        }
+        let key = self.clock.secret().to_vec();
+        self.store.write_note(NOTE, key.clone()).await?;
+        Ok(key)
+    }
+
+    /// The newest durable state of a task.
+    pub async fn get(&self, id: TaskId) -> Result<Arc<Task>, LedgerError> {
+        self.store.load(id).await?.ok_or(LedgerError::Unknown(id))
+    }
+
+    /// Matching tasks, newest first, created before `before`.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Task>>, LedgerError> {
+        Ok(self.store.list(filter, before, limit).await?)
+    }
+
+    /// Open tasks, oldest first, for the supervisor's start.
+    pub async fn unfinished(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, LedgerError> {
+        Ok(self.store.unfinished(after, limit).await?)
+    }
+
+    /// How many tasks wait before this one; nothing once it waits no longer.
+    pub async fn place(&self, task: &Task) -> Result<Option<u32>, LedgerError> {
+        match task.state {
+            State::Queued => Ok(Some(self.store.queued_before(task).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Follows one task from a revision on.
+    pub async fn watch(&self, id: TaskId, after: Revision) -> Result<TaskWatch, LedgerError> {
+        // Subscribed before the state is read: a change in between is seen twice
+        // rather than never.
+        let subscription = self.watchers.subscribe(id).ok_or(LedgerError::WatchLimit)?;
+        let task = self.get(id).await?;
+        if after > task.revision {
+            return Err(LedgerError::RevisionAhead { current: task.revision });
+        }
+        Ok(TaskWatch::new(subscription, task, after))
+    }
+
+    /// Follows every task that matches, starting with those that do now.
+    pub fn watch_matching(&self, filter: Filter) -> Result<FilterWatch, LedgerError> {
+        self.watchers.subscribe_matching(filter).ok_or(LedgerError::WatchLimit)
+    }
+
+    /// The stored file of a task from an offset on.
+    pub async fn open_video(
+        &self,
+        id: TaskId,
+        offset: u64,
+    ) -> Result<(Arc<Task>, Artifact, BoxStream<'static, Result<Bytes, ReadError>>), LedgerError> {
+        let task = self.get(id).await?;
+        let Some(artifact) = task.artifact.clone() else { return Err(LedgerError::NoArtifact(task)) };
+        if offset > artifact.size {
+            return Err(LedgerError::OutOfRange { size: artifact.size });
+        }
+        let bytes = self.archive.read(id, &artifact, offset).await?;
+        Ok((task, artifact, bytes))
+    }
+
+    /// Shows a committed task, and writes the one line by which a task's life can
+    /// be read in the log.
+    fn published(&self, task: &Arc<Task>) {
+        let entered = task.history.last();
+        if entered.is_some_and(|entry| entry.time == task.updated) {
+            let reason = entered.map_or("", |entry| entry.reason.as_str());
+            info!(task_id = %task.id, revision = task.revision.0, state = task.state.word(), reason, "task");
+            metrics::counter!("videogen_task_states_total", "state" => task.state.word()).increment(1);
+        }
+        self.watchers.publish(task);
+    }
+}
+
+/// Tasks to be looked at at once: each at most once, however often it was named.
+#[derive(Debug, Default)]
+struct Nudges {
+    ids: Mutex<HashSet<TaskId>>,
+    some: Notify,
+}
+
+impl Nudges {
+    fn add(&self, id: TaskId) {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.some.notify_one();
+    }
+
+    async fn taken(&self) -> HashSet<TaskId> {
+        loop {
+            let ids = std::mem::take(&mut *self.ids.lock().unwrap_or_else(PoisonError::into_inner));
+            if !ids.is_empty() {
+                return ids;
+            }
+            self.some.notified().await;
+        }
+    }
+}
