@@ -8,5 +8,6 @@ pub mod ledger;
 pub mod network;
 pub mod providers;
 pub mod store;
+pub mod supervisor;
 pub mod task;
 pub mod wire;

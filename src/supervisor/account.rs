@@ -1,0 +1,100 @@
+//! One account at work: its adapter, its rate, and the polls of its jobs gathered
+//! into as few requests as the provider allows.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Duration;
+
+use super::limits::Rate;
+use crate::providers::contract::{Provider, Trouble};
+use crate::task::event::Observation;
+use crate::task::state::Job;
+
+/// How long a poll waits for company.
+const LINGER: Duration = Duration::from_millis(20);
+/// How many requests of polls are under way at once.
+const POLLS_AT_ONCE: usize = 8;
+/// How many polls may wait in all.
+const WAITING_POLLS: usize = 1024;
+
+/// An account, ready to be used by the steps of many tasks.
+pub struct Account {
+    /// Its adapter.
+    pub provider: Arc<dyn Provider>,
+    /// How many jobs a model may have at once.
+    pub max_parallel: usize,
+    /// How many requests a second it is sent.
+    pub requests_per_second: f64,
+    rate: Arc<Rate>,
+    polls: mpsc::Sender<Asked>,
+}
+
+/// A poll that waits for its answer.
+type Asked = (Job, oneshot::Sender<Result<Observation, Trouble>>);
+
+impl Account {
+    /// Opens an account; the second part gathers its polls and is to be run by
+    /// whoever owns the account.
+    pub fn open(
+        provider: Arc<dyn Provider>,
+        max_parallel: usize,
+        requests_per_second: f64,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let rate = Arc::new(Rate::per_second(requests_per_second));
+        let (polls, asked) = mpsc::channel(WAITING_POLLS);
+        let gather = gather(Arc::clone(&provider), Arc::clone(&rate), asked);
+        (Self { provider, max_parallel, requests_per_second, rate, polls }, gather)
+    }
+
+    /// Waits for the turn of a request that is not a poll.
+    pub async fn turn(&self) {
+        self.rate.turn().await;
+    }
+
+    /// Asks after a job, together with whichever others are due.
+    pub async fn poll(&self, job: Job) -> Result<Observation, Trouble> {
+        let (answer, answered) = oneshot::channel();
+        if self.polls.try_send((job, answer)).is_err() {
+            return Err(trouble("too many polls are waiting for this account"));
+        }
+        answered.await.unwrap_or_else(|_| Err(trouble("the process is ending")))
+    }
+}
+
+fn trouble(reason: &str) -> Trouble {
+    Trouble { reason: reason.to_owned(), retry_after: None }
+}
+
+/// Gathers polls into requests until the account is dropped.
+async fn gather(provider: Arc<dyn Provider>, rate: Arc<Rate>, mut asked: mpsc::Receiver<Asked>) {
+    let most = provider.abilities().poll_batch.max(1);
+    let mut requests = JoinSet::new();
+    while let Some(first) = asked.recv().await {
+        let mut batch = vec![first];
+        if most > 1 {
+            // Whatever waits for the rate anyway makes the batch larger for free.
+            tokio::time::sleep(LINGER).await;
+        }
+        rate.turn().await;
+        while batch.len() < most
+            && let Ok(next) = asked.try_recv()
+        {
+            batch.push(next);
+        }
+        while requests.len() >= POLLS_AT_ONCE {
+            requests.join_next().await;
+        }
+        requests.spawn(ask(Arc::clone(&provider), batch));
+    }
+}
+
+async fn ask(provider: Arc<dyn Provider>, batch: Vec<Asked>) {
+    let (jobs, answers): (Vec<Job>, Vec<_>) = batch.into_iter().unzip();
+    let observations = provider.poll(&jobs).await;
+    for (answer, observation) in answers.into_iter().zip(observations) {
+        // Whoever asked may have gone; its next poll will see the same.
+        let _ = answer.send(observation);
+    }
+}

@@ -1,0 +1,120 @@
+//! Bringing a finished video home. The money is spent: whatever can be tried again
+//! is tried again, apart from the generation, until the provider has no link left.
+
+use std::sync::Arc;
+
+use tokio::time::Duration;
+use tracing::{debug, error, warn};
+
+use super::account::Account;
+use super::drive::{Again, Driver};
+use crate::archive::FetchError;
+use crate::clock::since;
+use crate::ledger::{LedgerError, Recorded};
+use crate::providers::contract::Trouble;
+use crate::task::event::{Event, Observation};
+use crate::task::state::{Failure, FailureKind, Output, State, Task};
+
+/// How long a link that the provider keeps repeating may be refused before the
+/// video counts as lost.
+const DEAD_LINK_FOR: Duration = Duration::from_secs(600);
+/// How long a file that cannot be fetched whole is tried.
+const FETCH_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How often a file that is no intact video is fetched before that is believed.
+const REJECTIONS: u32 = 4;
+/// How long everything rests when the disk is full.
+const STORAGE_REST: Duration = Duration::from_secs(10);
+
+impl Driver {
+    /// Fetches the task's video once.
+    pub(super) async fn keep(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        let Some(output) = &task.output else { return Ok(None) };
+        let fetched = async {
+            let _place = self.fetches.acquire().await.ok()?;
+            // A crash after the file was stored and before the record said so
+            // leaves a file that needs only to be adopted.
+            match self.archive.find(task.id).await {
+                Some(artifact) => Some(Ok(artifact)),
+                None => Some(self.archive.fetch(task.id, output).await),
+            }
+        };
+        let Some(Some(fetched)) = self.stop.run_until_cancelled(fetched).await else { return Ok(None) };
+        match fetched {
+            Ok(artifact) => self.record(task, Event::ArtifactStored(artifact)).await,
+            Err(error) => self.after_fetch_error(task, account, error).await,
+        }
+    }
+
+    async fn after_fetch_error(
+        &self,
+        task: &Arc<Task>,
+        account: &Account,
+        error: FetchError,
+    ) -> Result<Again, LedgerError> {
+        match error {
+            FetchError::LinkExpired { .. } => self.fresh_link(task, account).await,
+            FetchError::Transient { reason, retry_after } if self.archiving_for(task) < FETCH_FOR => {
+                warn!(reason, "the video could not be fetched whole; trying again");
+                Ok(Some(self.wait_out(task, &Trouble { reason, retry_after })))
+            }
+            FetchError::Transient { reason, .. } => self.lost(task, &reason).await,
+            FetchError::Rejected(reason) => {
+                let failures = self.trouble(task.id);
+                if failures + 1 < REJECTIONS {
+                    warn!(reason, "what was fetched is no intact video; trying again");
+                    return Ok(Some(self.polling.after_trouble(failures, None, self.clock.jitter())));
+                }
+                let failure = Failure::charged(FailureKind::ArtifactRejected, reason);
+                self.record(task, Event::ArtifactFailed(failure)).await
+            }
+            FetchError::Forbidden(rule) => {
+                let failure = Failure::charged(FailureKind::TargetForbidden, format!("the video's link: {rule}"));
+                self.record(task, Event::ArtifactFailed(failure)).await
+            }
+            FetchError::Storage(reason) => {
+                error!(reason, "the video cannot be stored; it waits at the provider");
+                Ok(Some(STORAGE_REST))
+            }
+        }
+    }
+
+    /// The link no longer works: the job may have a fresh one.
+    async fn fresh_link(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        let observation = match self.ask(task, account).await {
+            Some(Ok(observation)) => observation,
+            Some(Err(trouble)) => return Ok(Some(self.wait_out(task, &trouble))),
+            None => return Ok(None),
+        };
+        if renews(task.output.as_ref(), &observation) {
+            debug!("the provider gave a fresh link");
+            return match self.ledger.record(task, &Event::Observed(observation)).await? {
+                Recorded::Task(_) => Ok(Some(Duration::ZERO)),
+                Recorded::NotAllowed(_) => Ok(None),
+            };
+        }
+        if self.archiving_for(task) < DEAD_LINK_FOR {
+            let reason = "the link is refused and the provider gives no other".to_owned();
+            return Ok(Some(self.wait_out(task, &Trouble { reason, retry_after: None })));
+        }
+        self.lost(task, "the provider's link is refused and it gives no other").await
+    }
+
+    async fn lost(&self, task: &Arc<Task>, reason: &str) -> Result<Again, LedgerError> {
+        error!(reason, "a video that was paid for is lost");
+        self.record(task, Event::ArtifactFailed(Failure::charged(FailureKind::ArtifactLost, reason))).await
+    }
+
+    /// Since when the video is being fetched.
+    fn archiving_for(&self, task: &Task) -> Duration {
+        let entered = task.history.iter().rev().find(|entry| entry.state == State::Archiving);
+        since(self.clock.now(), entered.map_or(task.updated, |entry| entry.time))
+    }
+}
+
+/// Whether the observation brings another link than the one in hand.
+fn renews(output: Option<&Output>, observation: &Observation) -> bool {
+    match observation {
+        Observation::Succeeded { output: fresh, .. } => output.is_none_or(|known| known.url != fresh.url),
+        Observation::Pending(_) | Observation::Failed { .. } | Observation::Missing => false,
+    }
+}

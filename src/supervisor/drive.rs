@@ -1,0 +1,306 @@
+//! One step of one task: decide from what is stored, do one thing outside, record
+//! one event, say when to come back.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, error, info_span, warn};
+
+use super::account::Account;
+use super::limits::Slots;
+use crate::archive::Archive;
+use crate::catalog::{Catalog, Model};
+use crate::clock::{Clock, since};
+use crate::ledger::{Ledger, LedgerError, Recorded};
+use crate::providers::contract::{Created, Order, Trouble};
+use crate::task::backoff::{self, Polling};
+use crate::task::event::{Event, Observation};
+use crate::task::id::{AccountName, TaskId};
+use crate::task::machine::{self, Action};
+use crate::task::state::{CancelOutcome, State, Task};
+use crate::wire::capability::CallbackAddresses;
+
+/// How long a task without a slot waits before it asks again by itself. It is
+/// called earlier when its turn comes.
+const SLOT_BACKSTOP: Duration = Duration::from_secs(300);
+/// How often the job of a failed but recoverable task is asked after.
+const LATE_POLL: Duration = Duration::from_secs(120);
+/// How long a task rests whose account or model the settings no longer hold.
+const UNSERVED: Duration = Duration::from_secs(300);
+
+/// What every step works with.
+pub(super) struct Driver {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) archive: Arc<Archive>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) accounts: HashMap<AccountName, Account>,
+    pub(super) polling: Polling,
+    pub(super) unknown_window: Duration,
+    pub(super) callbacks: Option<CallbackAddresses>,
+    pub(super) clock: Clock,
+    pub(super) stop: CancellationToken,
+    pub(super) fetches: Semaphore,
+    pub(super) slots: Slots,
+    /// Tasks whose turn for a slot has come.
+    pub(super) turns: Mutex<BTreeSet<TaskId>>,
+    /// Calls in a row that told nothing, for the tasks that have any.
+    pub(super) troubles: Mutex<HashMap<TaskId, u32>>,
+}
+
+/// When to come back: after a while, or never.
+pub(super) type Again = Option<Duration>;
+
+impl Driver {
+    /// Does what is due for a task.
+    pub(super) async fn step(&self, id: TaskId) -> Again {
+        let span = info_span!("step", task_id = %id);
+        async {
+            match self.ledger.get(id).await {
+                Ok(task) => self.act(task).await.unwrap_or_else(|trouble| self.unserved(&trouble)),
+                Err(LedgerError::Unknown(_)) => None,
+                Err(trouble) => self.unserved(&trouble),
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// The store did not answer, which is not this task's affair.
+    fn unserved(&self, trouble: &LedgerError) -> Again {
+        error!(%trouble, "the step could not be done");
+        Some(UNSERVED)
+    }
+
+    async fn act(&self, task: Arc<Task>) -> Result<Again, LedgerError> {
+        let action = machine::next(&task, self.clock.now());
+        let Some(account) = self.accounts.get(&task.submission.account) else {
+            return self.without_account(&task, action).await;
+        };
+        debug!(?action, state = task.state.word(), "step");
+        match action {
+            Action::Submit => self.submit(&task, account).await,
+            Action::Reconcile => self.reconcile(&task, account).await,
+            Action::Poll => self.poll(&task, account).await,
+            Action::Cancel => self.cancel(&task, account).await,
+            Action::Archive => self.keep(&task, account).await,
+            Action::Expire => self.expire(&task, account).await,
+            Action::Nothing => {
+                self.settle_slots(&task);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Only the account that bought a job can follow it. A task without one waits
+    /// for the settings to be mended; its time limit still holds.
+    async fn without_account(&self, task: &Arc<Task>, action: Action) -> Result<Again, LedgerError> {
+        match action {
+            Action::Nothing => Ok(None),
+            Action::Expire => self.record(task, Event::DeadlinePassed).await,
+            _ => {
+                warn!(account = %task.submission.account, "the settings hold no such account; the task waits");
+                Ok(Some(UNSERVED))
+            }
+        }
+    }
+
+    async fn submit(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        if self.model(task).is_none() {
+            warn!(model = %task.submission.spec.model, "the catalog holds no such model; the task waits");
+            return Ok(Some(UNSERVED));
+        }
+        if !self.slots.claim(task, account.max_parallel) {
+            return Ok(Some(SLOT_BACKSTOP));
+        }
+        self.create(task, account, Event::CreateStarted).await
+    }
+
+    /// Buys: the intent is stored, then the create is sent once, then its outcome
+    /// is stored. From the intent on nothing cuts it short.
+    pub(super) async fn create(
+        &self,
+        task: &Arc<Task>,
+        account: &Account,
+        intent: Event,
+    ) -> Result<Again, LedgerError> {
+        let Some(model) = self.model(task) else { return Ok(Some(UNSERVED)) };
+        if self.stop.run_until_cancelled(account.turn()).await.is_none() {
+            return Ok(Some(Duration::ZERO));
+        }
+        let Recorded::Task(task) = self.ledger.record(task, &intent).await? else { return Ok(Some(Duration::ZERO)) };
+        let (State::Submitting, Some(attempt)) = (task.state, task.attempt()) else {
+            return Ok(Some(Duration::ZERO));
+        };
+        let callback = self.callbacks.as_ref().map(|addresses| addresses.of(attempt.marker.as_str()));
+        let order = Order {
+            spec: &task.submission.spec,
+            model: &model,
+            marker: &attempt.marker,
+            callback: callback.as_ref(),
+            sends: attempt.sends,
+        };
+        let created = account.provider.submit(order).await;
+        metrics::counter!("videogen_creates_total", "outcome" => outcome_word(&created)).increment(1);
+        self.record_created(&task, created).await
+    }
+
+    async fn record_created(&self, task: &Arc<Task>, created: Created) -> Result<Again, LedgerError> {
+        match created {
+            Created::Accepted(job) => self.record(task, Event::CreateAccepted(job)).await,
+            Created::Refused(failure) => self.record(task, Event::CreateRefused(failure)).await,
+            Created::Unknown { reason } => {
+                warn!(reason, "the outcome of the create is unknown");
+                self.record(task, Event::CreateUnknown { reason }).await
+            }
+            Created::Throttled { after, reason } => self.put_back(task, Event::CreateThrottled { reason }, after).await,
+            Created::NotSent { reason } => self.put_back(task, Event::CreateNotSent { reason }, None).await,
+        }
+    }
+
+    /// The create was not taken: the task queues again, a little longer each time.
+    async fn put_back(&self, task: &Arc<Task>, event: Event, wish: Option<Duration>) -> Result<Again, LedgerError> {
+        let task = self.note(task, event).await?;
+        Ok(match task.state {
+            State::Queued => Some(backoff::resend(self.trouble(task.id), wish, self.clock.jitter())),
+            _ => self.rest(&task),
+        })
+    }
+
+    async fn poll(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        match self.ask(task, account).await {
+            Some(Ok(observation)) => self.record(task, Event::Observed(observation)).await,
+            Some(Err(trouble)) => Ok(Some(self.wait_out(task, &trouble))),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks after the task's job. Nothing when the process is ending.
+    pub(super) async fn ask(&self, task: &Task, account: &Account) -> Option<Result<Observation, Trouble>> {
+        let job = task.job.clone()?;
+        let answer = self.stop.run_until_cancelled(account.poll(job)).await?;
+        let word = match &answer {
+            Ok(Observation::Pending(_)) => "pending",
+            Ok(Observation::Succeeded { .. }) => "succeeded",
+            Ok(Observation::Failed { .. }) => "failed",
+            Ok(Observation::Missing) => "missing",
+            Err(_) => "trouble",
+        };
+        metrics::counter!("videogen_polls_total", "outcome" => word).increment(1);
+        Some(answer)
+    }
+
+    /// Passes the wish to cancel on, where the provider can do something about it.
+    async fn cancel(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        let Some(job) = &task.job else { return Ok(Some(Duration::ZERO)) };
+        if !account.provider.abilities().cancels {
+            return self.record(task, Event::CancelAnswered(CancelOutcome::NotSupported)).await;
+        }
+        account.turn().await;
+        match account.provider.cancel(job).await {
+            Ok(outcome) => self.record(task, Event::CancelAnswered(outcome)).await,
+            // Whether or not the provider can be told to stop, the job is followed.
+            Err(trouble) => {
+                debug!(%trouble, "the provider could not be asked to cancel");
+                self.poll(task, account).await
+            }
+        }
+    }
+
+    /// The time is over: a running job is asked after one last time.
+    async fn expire(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        let mut task = Arc::clone(task);
+        if let Some(Ok(observation)) = self.ask(&task, account).await {
+            let (Recorded::Task(now) | Recorded::NotAllowed(now)) =
+                self.ledger.record(&task, &Event::Observed(observation)).await?;
+            task = now;
+        }
+        self.record(&task, Event::DeadlinePassed).await
+    }
+
+    /// Records an event and says when the task wants to be looked at again.
+    pub(super) async fn record(&self, task: &Arc<Task>, event: Event) -> Result<Again, LedgerError> {
+        let task = self.note(task, event).await?;
+        self.calm(task.id);
+        Ok(self.rest(&task))
+    }
+
+    /// Records an event and brings the slots in line with what became of the task.
+    async fn note(&self, task: &Arc<Task>, event: Event) -> Result<Arc<Task>, LedgerError> {
+        let task = match self.ledger.record(task, &event).await? {
+            Recorded::Task(task) => task,
+            Recorded::NotAllowed(task) => {
+                debug!(state = task.state.word(), "the event came too late for the task");
+                task
+            }
+        };
+        self.settle_slots(&task);
+        Ok(task)
+    }
+
+    /// How long a task rests until its next step.
+    fn rest(&self, task: &Task) -> Again {
+        let now = self.clock.now();
+        let jitter = self.clock.jitter();
+        match machine::next(task, now) {
+            Action::Nothing => None,
+            Action::Submit | Action::Reconcile | Action::Cancel | Action::Archive | Action::Expire => {
+                Some(Duration::ZERO)
+            }
+            Action::Poll if task.state.is_final() => Some(LATE_POLL.mul_f64(1.0 + jitter)),
+            Action::Poll => {
+                let begun = task.attempt().map_or(task.created, |attempt| attempt.sent);
+                let delay = self.polling.delay(since(now, begun), task.submission.typical, jitter);
+                Some(delay.min(since(task.deadline, now)))
+            }
+        }
+    }
+
+    /// The rest after a call that told nothing: it grows with each in a row.
+    pub(super) fn wait_out(&self, task: &Task, trouble: &Trouble) -> Duration {
+        let failures = self.trouble(task.id);
+        debug!(%trouble, failures, "a poll told nothing");
+        self.polling.after_trouble(failures, trouble.retry_after, self.clock.jitter())
+    }
+
+    /// Counts one more call in a row that told nothing.
+    pub(super) fn trouble(&self, id: TaskId) -> u32 {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = troubles.entry(id).or_default();
+        *failures += 1;
+        *failures - 1
+    }
+
+    fn calm(&self, id: TaskId) {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// The catalog's row for the task's model.
+    pub(super) fn model(&self, task: &Task) -> Option<Arc<Model>> {
+        self.catalog.resolve(task.submission.spec.model.as_str())
+    }
+
+    /// Brings the slots in line with the task, and notes whose turn has come.
+    pub(super) fn settle_slots(&self, task: &Task) {
+        let limit = self.accounts.get(&task.submission.account).map_or(0, |account| account.max_parallel);
+        let turns = self.slots.settle(task, limit);
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).extend(turns);
+    }
+
+    /// Takes the tasks whose turn for a slot has come.
+    pub(super) fn turns(&self) -> BTreeSet<TaskId> {
+        std::mem::take(&mut *self.turns.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn outcome_word(created: &Created) -> &'static str {
+    match created {
+        Created::Accepted(_) => "accepted",
+        Created::Refused(_) => "refused",
+        Created::Throttled { .. } => "throttled",
+        Created::NotSent { .. } => "not_sent",
+        Created::Unknown { .. } => "unknown",
+    }
+}

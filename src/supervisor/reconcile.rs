@@ -1,0 +1,123 @@
+//! Finding out what became of a create whose answer was lost. Nothing is bought
+//! here unless the provider refuses duplicates or the caller's policy says so.
+
+use std::sync::Arc;
+
+use tokio::time::Duration;
+use tracing::{debug, info, warn};
+
+use super::account::Account;
+use super::drive::{Again, Driver};
+use crate::clock::since;
+use crate::ledger::{LedgerError, Recorded};
+use crate::providers::contract::{Found, Order};
+use crate::task::backoff::{self, LookUp};
+use crate::task::event::Event;
+use crate::task::state::{Attempt, State, Task};
+use crate::task::transition::may_buy_again;
+
+/// How often a create that stayed unknown is still looked for, after its task has
+/// failed and while it may be recovered.
+const LATE_LOOK: Duration = Duration::from_secs(300);
+/// The pause between look-ups once the row of them is over.
+const LATER_LOOK: Duration = Duration::from_secs(60);
+
+impl Driver {
+    /// Takes one step towards knowing.
+    pub(super) async fn reconcile(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        let Some(task) = self.note_interruption(task).await? else { return Ok(Some(Duration::ZERO)) };
+        let Some(attempt) = task.attempt() else { return Ok(None) };
+        if task.state.is_final() {
+            return self.look_late(&task, attempt, account).await;
+        }
+        let now = self.clock.now();
+        let window_left = self.unknown_window.saturating_sub(since(now, attempt.unknown_since.unwrap_or(attempt.sent)));
+        if window_left.is_zero() {
+            return self.give_up_looking(&task, account).await;
+        }
+        let abilities = account.provider.abilities();
+        if !abilities.finds_by_marker {
+            return Ok(Some(window_left));
+        }
+        let (again, may_resend) = match backoff::look_up(since(now, attempt.sent)) {
+            LookUp::Wait(wait) => return Ok(Some(wait.min(window_left))),
+            LookUp::Look(again) => (again, false),
+            LookUp::LookThenResend => (LATER_LOOK, abilities.refuses_duplicates),
+        };
+        match self.find(&task, attempt, account).await? {
+            Sought::Settled(again) => Ok(again),
+            Sought::Nothing if may_resend => {
+                info!("nothing was found; sending the same create again");
+                self.create(&task, account, Event::ResendStarted).await
+            }
+            Sought::Nothing | Sought::Unanswered => Ok(Some(again.min(window_left))),
+        }
+    }
+
+    /// A task found in SUBMITTING was left there by a process that ended: whether
+    /// its create arrived is unknown.
+    async fn note_interruption(&self, task: &Arc<Task>) -> Result<Option<Arc<Task>>, LedgerError> {
+        if task.state != State::Submitting {
+            return Ok(Some(Arc::clone(task)));
+        }
+        let reason = "the process ended while the create was on its way".to_owned();
+        match self.ledger.record(task, &Event::CreateUnknown { reason }).await? {
+            Recorded::Task(task) => Ok(Some(task)),
+            Recorded::NotAllowed(_) => Ok(None),
+        }
+    }
+
+    /// The window is over: the caller's policy decides.
+    async fn give_up_looking(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        if may_buy_again(task) {
+            warn!("the outcome stays unknown; the policy allows another paid create");
+            return self.create(task, account, Event::CreateStarted).await;
+        }
+        warn!("the outcome stays unknown; nothing more is bought");
+        self.record(task, Event::WindowOver).await
+    }
+
+    /// The task has failed for want of an answer, but its video may still be found.
+    async fn look_late(&self, task: &Arc<Task>, attempt: &Attempt, account: &Account) -> Result<Again, LedgerError> {
+        if !account.provider.abilities().finds_by_marker {
+            return Ok(None);
+        }
+        match self.find(task, attempt, account).await? {
+            Sought::Settled(again) => Ok(again),
+            Sought::Nothing | Sought::Unanswered => Ok(Some(LATE_LOOK)),
+        }
+    }
+
+    async fn find(&self, task: &Arc<Task>, attempt: &Attempt, account: &Account) -> Result<Sought, LedgerError> {
+        let Some(model) = self.model(task) else { return Ok(Sought::Unanswered) };
+        let spec = &task.submission.spec;
+        let order = Order { spec, model: &model, marker: &attempt.marker, callback: None, sends: attempt.sends };
+        let looked = async {
+            account.turn().await;
+            account.provider.find(order).await
+        };
+        match self.stop.run_until_cancelled(looked).await {
+            Some(Ok(Found::Job(job))) => {
+                info!(job_id = %job.id, "the job was found");
+                let found = Event::JobFound { attempt: attempt.number, job };
+                Ok(Sought::Settled(self.record(task, found).await?))
+            }
+            Some(Ok(Found::Nothing)) => Ok(Sought::Nothing),
+            Some(Err(trouble)) => {
+                debug!(%trouble, "the look-up told nothing");
+                Ok(Sought::Unanswered)
+            }
+            None => Ok(Sought::Unanswered),
+        }
+    }
+}
+
+/// What a look-up came to.
+enum Sought {
+    /// The job was found and recorded.
+    Settled(Again),
+    /// The provider knows of none.
+    Nothing,
+    /// The provider did not say.
+    Unanswered,
+}
