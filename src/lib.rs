@@ -7,6 +7,7 @@ pub mod clock;
 pub mod ledger;
 pub mod network;
 pub mod providers;
+pub mod simulator;
 pub mod store;
 pub mod supervisor;
 pub mod task;

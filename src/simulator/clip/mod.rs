@@ -1,0 +1,167 @@
+//! The file that a finished job leaves: a real, small MP4 drawn from the prompt,
+//! the same for the same request. It is drawn when it is first asked for.
+
+mod bits;
+mod cavlc;
+mod font;
+mod h264;
+mod mp4;
+mod picture;
+mod scene;
+mod transform;
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::book::Shape;
+
+/// Pictures in a second, and how many of them one key picture serves.
+const PACE: u32 = 24;
+const KEY_EVERY: u32 = 2 * PACE;
+
+/// How many drawn clips are kept, and how many are drawn at once.
+const KEPT: usize = 16;
+const AT_ONCE: usize = 2;
+
+type Key = (String, Shape, u32);
+
+/// The clips drawn last.
+pub(crate) struct Clips {
+    drawn: Mutex<Vec<(Key, Bytes)>>,
+    room: Semaphore,
+}
+
+impl Default for Clips {
+    fn default() -> Self {
+        Self { drawn: Mutex::default(), room: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl Clips {
+    /// The clip of a request; none when drawing went wrong.
+    pub(crate) async fn get(&self, prompt: &str, shape: &Shape, short_side: u32) -> Option<Bytes> {
+        let key = (prompt.to_owned(), shape.clone(), short_side);
+        if let Some(clip) = self.find(&key) {
+            return Some(clip);
+        }
+        let _room = self.room.acquire().await.ok()?;
+        // Somebody else may have drawn it while we waited for room.
+        if let Some(clip) = self.find(&key) {
+            return Some(clip);
+        }
+        let wanted = key.clone();
+        let draw = move || render(&wanted.0, &wanted.1, wanted.2);
+        let clip = Bytes::from(tokio::task::spawn_blocking(draw).await.ok()?);
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if drawn.len() >= KEPT {
+            drawn.remove(0);
+        }
+        drawn.push((key, clip.clone()));
+        Some(clip)
+    }
+
+    fn find(&self, key: &Key) -> Option<Bytes> {
+        let drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        drawn.iter().find(|(other, _)| other == key).map(|(_, clip)| clip.clone())
+    }
+}
+
+/// Width and height for a ratio, both even.
+fn size(aspect_ratio: &str, short_side: u32) -> (usize, usize) {
+    let short = (short_side.clamp(64, 1_080) & !1) as usize;
+    let long = short * 16 / 9 & !1;
+    match aspect_ratio {
+        "9:16" => (short, long),
+        "1:1" => (short * 4 / 3 & !1, short * 4 / 3 & !1),
+        _ => (long, short),
+    }
+}
+
+/// Draws and encodes a whole clip. It takes a while: not for an async thread.
+fn render(prompt: &str, shape: &Shape, short_side: u32) -> Vec<u8> {
+    let (width, height) = size(&shape.aspect_ratio, short_side);
+    let seconds = shape.seconds.clamp(1, 30);
+    let scene = scene::Scene::new(prompt, width, height, seconds);
+    let mut encoder = h264::Encoder::new(width.div_ceil(16), height.div_ceil(16));
+    let mut pictures = Vec::new();
+    for number in 0..seconds * PACE {
+        let canvas = scene.draw(number as f32 / PACE as f32);
+        let key = number.is_multiple_of(KEY_EVERY);
+        pictures.push((encoder.encode(&picture::Picture::of(&canvas), key), key));
+    }
+    mp4::file(&mp4::Track {
+        width: width as u16,
+        height: height as u16,
+        frames_per_second: PACE,
+        sequence: h264::sequence_parameters(width, height, PACE),
+        parameters: h264::picture_parameters(),
+        pictures,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn clip(aspect_ratio: &str, seconds: u32, side: u32) -> Vec<u8> {
+        let shape = Shape { seconds, aspect_ratio: aspect_ratio.into() };
+        render("A red kite over golden dunes at sunset [sim:fail]", &shape, side)
+    }
+
+    /// The names and lengths of the boxes at the top.
+    fn boxes(file: &[u8]) -> Vec<(String, usize)> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at + 8 <= file.len() {
+            let length = u32::from_be_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+            found.push((String::from_utf8_lossy(&file[at + 4..at + 8]).into_owned(), length));
+            at += length;
+        }
+        assert_eq!(at, file.len());
+        found
+    }
+
+    #[test]
+    fn a_clip_has_its_index_in_front_and_is_the_same_each_time() {
+        let file = clip("16:9", 1, 64);
+        let names: Vec<_> = boxes(&file).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["ftyp", "moov", "mdat"]);
+        assert_eq!(file, clip("16:9", 1, 64));
+    }
+
+    #[test]
+    fn a_player_reads_every_picture() {
+        if Command::new("ffprobe").arg("-version").output().is_err() {
+            eprintln!("skipped: there is no ffprobe");
+            return;
+        }
+        for (ratio, seconds, size) in [("16:9", 3, "170,96"), ("9:16", 1, "96,170"), ("1:1", 1, "128,128")] {
+            let path = tempfile::Builder::new().suffix(".mp4").tempfile().unwrap();
+            std::fs::write(path.path(), clip(ratio, seconds, 96)).unwrap();
+            let asked = "stream=width,height,nb_read_frames";
+            let probe = ["-v", "error", "-count_frames", "-show_entries", asked, "-of", "csv=p=0"];
+            let output = Command::new("ffprobe").args(probe).arg(path.path()).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+            let expected = format!("{size},{}\n", seconds * PACE);
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        }
+    }
+
+    /// Writes clips to look at: `VIDEOGEN_CLIPS=FOLDER cargo test -- --ignored clips_to_look_at`.
+    #[test]
+    #[ignore = "for the eye"]
+    fn clips_to_look_at() {
+        let folder = std::path::PathBuf::from(std::env::var_os("VIDEOGEN_CLIPS").unwrap());
+        for (name, ratio, prompt) in [
+            ("wide", "16:9", "A red kite over golden dunes at sunset"),
+            ("tall", "9:16", "Neon jellyfish drifting through the deep blue sea, slow camera, 35 mm, very detailed"),
+            ("square", "1:1", "forest"),
+        ] {
+            let shape = Shape { seconds: 5, aspect_ratio: ratio.into() };
+            std::fs::write(folder.join(format!("{name}.mp4")), render(prompt, &shape, 360)).unwrap();
+        }
+    }
+}
