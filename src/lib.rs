@@ -1,6 +1,7 @@
 //! VideoGen: a gRPC service that buys a video from a slow, paid provider once,
 //! follows it until it is ready, and keeps the file.
 
+pub mod api;
 pub mod archive;
 pub mod catalog;
 pub mod clock;
