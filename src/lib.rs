@@ -1,10 +1,12 @@
 //! VideoGen: a gRPC service that buys a video from a slow, paid provider once,
 //! follows it until it is ready, and keeps the file.
 
+pub mod admin;
 pub mod api;
 pub mod archive;
 pub mod catalog;
 pub mod clock;
+pub mod config;
 pub mod ledger;
 pub mod network;
 pub mod providers;
@@ -12,4 +14,6 @@ pub mod simulator;
 pub mod store;
 pub mod supervisor;
 pub mod task;
+pub mod telemetry;
+pub mod webhook;
 pub mod wire;

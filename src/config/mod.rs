@@ -1,0 +1,296 @@
+//! The settings: read once, before anything binds, from flags, environment and
+//! one TOML file, in that order of precedence. Nobody below the composition imports
+//! this; it is converted into each part's own settings there.
+
+mod accounts;
+mod duration;
+mod error;
+mod layers;
+mod render;
+mod secret;
+mod section;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::{Table, Value};
+use url::Url;
+
+pub use accounts::{Account, ProviderName};
+pub use duration::{format_duration, parse_duration};
+pub use error::ConfigError;
+pub use secret::{Origin, Secret};
+
+use section::Section;
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The doors and the drain.
+    pub server: Server,
+    /// Where providers reach us.
+    pub callbacks: Callbacks,
+    /// Where tasks are kept.
+    pub store: Store,
+    /// Where videos are kept.
+    pub archive: Archive,
+    /// How often jobs are asked after.
+    pub polling: Polling,
+    /// What is done about creates of unknown outcome.
+    pub submit: Submit,
+    /// What may be called.
+    pub network: Network,
+    /// Which models there are.
+    pub catalog: Catalog,
+    /// Who buys.
+    pub accounts: Vec<Account>,
+}
+
+/// The doors and the drain.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// gRPC. Port 0 picks one.
+    pub grpc_listen: SocketAddr,
+    /// Provider callbacks, HTTP.
+    pub callback_listen: SocketAddr,
+    /// Metrics and health pages, HTTP.
+    pub admin_listen: SocketAddr,
+    /// The deadline of a drain.
+    pub shutdown_grace: Duration,
+}
+
+/// Where providers reach us.
+#[derive(Debug, Clone)]
+pub struct Callbacks {
+    /// The public address of `server.callback_listen`; without it, polling alone.
+    pub public_url: Option<Url>,
+}
+
+/// Where tasks are kept.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The store's folder.
+    pub path: PathBuf,
+}
+
+/// Where videos are kept.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// `file:FOLDER`, `s3://`, `gs://` or `az://`.
+    pub url: String,
+}
+
+/// How often jobs are asked after.
+#[derive(Debug, Clone)]
+pub struct Polling {
+    /// The shortest wait between two polls of a job.
+    pub min_interval: Duration,
+    /// The longest.
+    pub max_interval: Duration,
+    /// How much longer each wait is than the one before.
+    pub factor: f64,
+}
+
+/// What is done about creates of unknown outcome.
+#[derive(Debug, Clone)]
+pub struct Submit {
+    /// How long one is looked up before the task's policy decides.
+    pub unknown_window: Duration,
+}
+
+/// What may be called.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Address ranges let through the outbound guard.
+    pub allow: Vec<String>,
+}
+
+/// Which models there are.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// A file that extends or overrides the built-in models.
+    pub path: Option<PathBuf>,
+}
+
+/// The settings that have a flag.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--grpc-listen`
+    pub grpc_listen: Option<String>,
+    /// `--callback-listen`
+    pub callback_listen: Option<String>,
+    /// `--admin-listen`
+    pub admin_listen: Option<String>,
+    /// `--store-path`
+    pub store_path: Option<String>,
+    /// `--archive-url`
+    pub archive_url: Option<String>,
+    /// `--catalog-path`
+    pub catalog_path: Option<String>,
+}
+
+impl Settings {
+    /// Composes the settings: a flag wins over the environment, that over the
+    /// file, that over the default. Reads no globals: the environment is handed in.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let environment: BTreeMap<String, String> = environment.collect();
+        let mut table = file.map(layers::read_file).transpose()?.unwrap_or_default();
+        let variables = layers::lay_environment(&mut table, &environment)?;
+        overrides.lay(&mut table)?;
+
+        let mut root = Section::new("", table);
+        let settings = Self {
+            server: read_server(root.section("server")?, &variables)?,
+            callbacks: read_callbacks(root.section("callbacks")?, &variables)?,
+            store: read_store(root.section("store")?, &variables)?,
+            archive: read_archive(root.section("archive")?, &variables)?,
+            polling: read_polling(root.section("polling")?, &variables)?,
+            submit: read_submit(root.section("submit")?, &variables)?,
+            network: read_network(root.section("network")?, &variables)?,
+            catalog: read_catalog(root.section("catalog")?, &variables)?,
+            accounts: accounts::read(root.sections("accounts")?, &environment, &variables)?,
+        };
+        root.finish(&variables)?;
+        Ok(settings)
+    }
+
+    /// The settings in force, as TOML with every secret masked.
+    pub fn render(&self) -> String {
+        render::render(self)
+    }
+}
+
+impl Overrides {
+    fn lay(&self, table: &mut Table) -> Result<(), ConfigError> {
+        let Self { grpc_listen, callback_listen, admin_listen, store_path, archive_url, catalog_path } = self;
+        let flags = [
+            (["server", "grpc_listen"], grpc_listen),
+            (["server", "callback_listen"], callback_listen),
+            (["server", "admin_listen"], admin_listen),
+            (["store", "path"], store_path),
+            (["archive", "url"], archive_url),
+            (["catalog", "path"], catalog_path),
+        ];
+        for (path, value) in flags {
+            let Some(value) = value else { continue };
+            layers::lay(table, &path.map(str::to_owned), Value::String(value.clone()))
+                .map_err(|message| ConfigError::value(path.join("."), message))?;
+        }
+        Ok(())
+    }
+}
+
+/// The environment of this process, without what is not text.
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+type Variables = BTreeMap<String, String>;
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+fn read_server(mut section: Section, variables: &Variables) -> Result<Server, ConfigError> {
+    let server = Server {
+        grpc_listen: section.address("grpc_listen")?.unwrap_or(loopback(50051)),
+        callback_listen: section.address("callback_listen")?.unwrap_or(loopback(8080)),
+        admin_listen: section.address("admin_listen")?.unwrap_or(loopback(9464)),
+        shutdown_grace: section.duration("shutdown_grace")?.unwrap_or(Duration::from_secs(30)),
+    };
+    let taken = |a: SocketAddr, b: SocketAddr| a.port() != 0 && a == b;
+    if taken(server.callback_listen, server.grpc_listen) {
+        return Err(section.wrong("callback_listen", "is the same address as server.grpc_listen"));
+    }
+    if taken(server.admin_listen, server.grpc_listen) || taken(server.admin_listen, server.callback_listen) {
+        return Err(section.wrong("admin_listen", "is the same address as another door's"));
+    }
+    if server.shutdown_grace > Duration::from_secs(3600) {
+        return Err(section.wrong("shutdown_grace", "must be at most 1h"));
+    }
+    section.finish(variables)?;
+    Ok(server)
+}
+
+fn read_callbacks(mut section: Section, variables: &Variables) -> Result<Callbacks, ConfigError> {
+    let public_url = section.url("public_url")?;
+    section.finish(variables)?;
+    Ok(Callbacks { public_url })
+}
+
+fn read_store(mut section: Section, variables: &Variables) -> Result<Store, ConfigError> {
+    let path = section.text("path")?.unwrap_or_else(|| "./videogen-data/store".into()).into();
+    section.finish(variables)?;
+    Ok(Store { path })
+}
+
+fn read_archive(mut section: Section, variables: &Variables) -> Result<Archive, ConfigError> {
+    let url = section.text("url")?.unwrap_or_else(|| "file:./videogen-data/videos".into());
+    let known = ["file:", "s3://", "gs://", "az://"];
+    if !known.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.trim_matches('/').is_empty())) {
+        return Err(section.wrong("url", "expected file:FOLDER, s3://BUCKET, gs://BUCKET or az://CONTAINER"));
+    }
+    section.finish(variables)?;
+    Ok(Archive { url })
+}
+
+fn read_polling(mut section: Section, variables: &Variables) -> Result<Polling, ConfigError> {
+    let polling = Polling {
+        min_interval: section.duration("min_interval")?.unwrap_or(Duration::from_secs(2)),
+        max_interval: section.duration("max_interval")?.unwrap_or(Duration::from_secs(30)),
+        factor: section.number("factor")?.unwrap_or(1.5),
+    };
+    if polling.min_interval.is_zero() {
+        return Err(section.wrong("min_interval", "must be above 0"));
+    }
+    if polling.min_interval > polling.max_interval {
+        return Err(section.wrong("min_interval", "must be at most polling.max_interval"));
+    }
+    if polling.max_interval > Duration::from_secs(3600) {
+        return Err(section.wrong("max_interval", "must be at most 1h"));
+    }
+    if !(1.1..=10.0).contains(&polling.factor) {
+        return Err(section.wrong("factor", "expected a number from 1.1 to 10"));
+    }
+    section.finish(variables)?;
+    Ok(polling)
+}
+
+fn read_submit(mut section: Section, variables: &Variables) -> Result<Submit, ConfigError> {
+    let unknown_window = section.duration("unknown_window")?.unwrap_or(Duration::from_secs(3600));
+    if unknown_window.is_zero() || unknown_window > Duration::from_secs(7 * 86_400) {
+        return Err(section.wrong("unknown_window", "must be above 0 and at most 7d"));
+    }
+    section.finish(variables)?;
+    Ok(Submit { unknown_window })
+}
+
+fn read_network(mut section: Section, variables: &Variables) -> Result<Network, ConfigError> {
+    let allow = section.list("allow")?;
+    if !allow.iter().all(|range| is_address_range(range)) {
+        return Err(section.wrong("allow", "expected address ranges such as 127.0.0.0/8, 10.1.2.3 or fd00::/8"));
+    }
+    section.finish(variables)?;
+    Ok(Network { allow })
+}
+
+fn read_catalog(mut section: Section, variables: &Variables) -> Result<Catalog, ConfigError> {
+    let path = section.text("path")?.map(PathBuf::from);
+    section.finish(variables)?;
+    Ok(Catalog { path })
+}
+
+fn is_address_range(text: &str) -> bool {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
+}
