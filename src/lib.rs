@@ -3,8 +3,10 @@
 
 pub mod admin;
 pub mod api;
+pub mod app;
 pub mod archive;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod ledger;

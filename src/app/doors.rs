@@ -1,0 +1,136 @@
+//! The three doors: gRPC, provider callbacks, and the operator's page.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::pb::health_server::HealthServer;
+use tracing::error;
+
+use super::StartError;
+use crate::api::edge::Edge;
+use crate::api::health::HealthService;
+use crate::api::pb::video_gen_server::VideoGenServer;
+use crate::api::{Service, pb};
+use crate::{admin, config, telemetry, webhook};
+
+/// The largest request. Answers are larger: a page holds many tasks.
+const REQUEST_BYTES: usize = 64 * 1024;
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Streams on one connection; tonic's own default is no limit at all.
+const STREAMS: u32 = 256;
+
+/// Where the doors are.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// Provider callbacks.
+    pub callback: SocketAddr,
+    /// Metrics and health pages.
+    pub admin: SocketAddr,
+}
+
+/// Doors with a place, not yet open.
+pub(super) struct Bound {
+    pub(super) addresses: Addresses,
+    pub(super) grpc: TcpListener,
+    pub(super) callback: TcpListener,
+    pub(super) admin: TcpListener,
+}
+
+impl Bound {
+    pub(super) async fn bind(server: &config::Server) -> Result<Self, StartError> {
+        let grpc = bind("server.grpc_listen", server.grpc_listen).await?;
+        let callback = bind("server.callback_listen", server.callback_listen).await?;
+        let admin = bind("server.admin_listen", server.admin_listen).await?;
+        let addresses = Addresses {
+            grpc: local("server.grpc_listen", &grpc)?,
+            callback: local("server.callback_listen", &callback)?,
+            admin: local("server.admin_listen", &admin)?,
+        };
+        Ok(Self { addresses, grpc, callback, admin })
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError(format!("{key}: cannot listen on {address}: {error}")))
+}
+
+fn local(key: &str, listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError(format!("{key}: {error}")))
+}
+
+/// The service, health and reflection. Accepts at once; what is not ready says so.
+pub(super) fn open_grpc(
+    listener: TcpListener,
+    service: Service,
+    serving: watch::Receiver<bool>,
+    closing: CancellationToken,
+    doors: &mut JoinSet<()>,
+) -> Result<(), StartError> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let described = |error| StartError(format!("reflection: {error}"));
+    let videogen =
+        VideoGenServer::new(service).max_decoding_message_size(REQUEST_BYTES).max_encoding_message_size(ANSWER_BYTES);
+    let health = HealthServer::new(HealthService::new(serving, closing.clone()));
+    let routes = Routes::new(videogen)
+        .add_service(health)
+        .add_service(reflection().build_v1().map_err(described)?)
+        .add_service(reflection().build_v1alpha().map_err(described)?);
+    let server = Server::builder()
+        .layer(Edge)
+        .max_concurrent_streams(STREAMS)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .http2_max_local_error_reset_streams(Some(1024))
+        .http2_max_header_list_size(16 * 1024)
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(256 * 1024)
+        .add_routes(routes);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(Duration::from_secs(60)));
+    doors.spawn(async move {
+        if let Err(error) = server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await {
+            error!(%error, "the gRPC door has failed");
+        }
+    });
+    Ok(())
+}
+
+pub(super) fn open_admin(
+    listener: TcpListener,
+    serving: watch::Receiver<bool>,
+    closing: CancellationToken,
+    doors: &mut JoinSet<()>,
+) {
+    let pages = admin::Pages { metrics: telemetry::metrics(), serving };
+    open_http(listener, admin::router(pages), closing, doors);
+}
+
+pub(super) fn open_callbacks(
+    listener: TcpListener,
+    door: webhook::Door,
+    closing: CancellationToken,
+    doors: &mut JoinSet<()>,
+) {
+    open_http(listener, door.router(), closing, doors);
+}
+
+fn open_http(listener: TcpListener, router: axum::Router, closing: CancellationToken, doors: &mut JoinSet<()>) {
+    doors.spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned());
+        if let Err(error) = served.await {
+            error!(%error, "an HTTP door has failed");
+        }
+    });
+}

@@ -1,0 +1,145 @@
+//! Puts the house together, opens its doors, and closes it in order. Nobody below
+//! imports this.
+
+mod doors;
+mod parts;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::api::{House, Service};
+use crate::config::Settings;
+use crate::store::contract::TaskStore;
+use crate::supervisor::Supervisor;
+
+pub use doors::Addresses;
+
+/// How long the doors wait, once their own streams have ended, for streams that
+/// others hold open.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Why the service could not start. Every message names the setting to mend.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+/// Why the service ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to, and everything was finished or put by.
+    Drained,
+    /// It was told to, and the grace was over before everything had finished.
+    GraceOver,
+    /// The store has stopped; the next start recovers.
+    StoreStopped,
+}
+
+/// The running service.
+pub struct App {
+    addresses: Addresses,
+    grace: Duration,
+    store: Arc<dyn TaskStore>,
+    serving: watch::Sender<bool>,
+    /// Ends streams and refuses what is new.
+    closing: CancellationToken,
+    /// Stops the supervisor.
+    resting: CancellationToken,
+    writes: TaskTracker,
+    doors: JoinSet<()>,
+    supervisor: JoinSet<()>,
+}
+
+impl App {
+    /// Binds the doors, opens the store, resumes what was left open, and serves.
+    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        let (serving, served) = watch::channel(false);
+        let closing = CancellationToken::new();
+        let resting = CancellationToken::new();
+        let writes = TaskTracker::new();
+        let mut doors = JoinSet::new();
+
+        let bound = doors::Bound::bind(&settings.server).await?;
+        let addresses = bound.addresses;
+        let service = Service::new(closing.clone(), writes.clone());
+        doors::open_grpc(bound.grpc, service.clone(), served.clone(), closing.clone(), &mut doors)?;
+        doors::open_admin(bound.admin, served, closing.clone(), &mut doors);
+
+        let parts = parts::assemble(settings).await?;
+        let started = Supervisor::start(parts.supervisor, resting.clone()).await;
+        let running = started.map_err(|error| StartError(format!("store.path: {error}")))?;
+        let mut supervisor = JoinSet::new();
+        supervisor.spawn(running.run());
+        doors::open_callbacks(bound.callback, parts.door, closing.clone(), &mut doors);
+        service.open(House {
+            ledger: parts.ledger,
+            catalog: parts.catalog,
+            accounts: parts.accounts,
+            guard: parts.guard,
+            clock: parts.clock,
+        });
+        serving.send_replace(true);
+        let grace = settings.server.shutdown_grace;
+        Ok(Self { addresses, grace, store: parts.store, serving, closing, resting, writes, doors, supervisor })
+    }
+
+    /// Where the doors are.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves until told to stop, or until the store stops.
+    pub async fn run_until(mut self, told: impl Future<Output = ()>) -> Ended {
+        let mut stopped = self.store.stopped();
+        let ended = tokio::select! {
+            () = told => None,
+            Ok(_) = stopped.wait_for(|stopped| *stopped) => Some(Ended::StoreStopped),
+            Some(ended) = self.supervisor.join_next() => {
+                error!(?ended, "the supervisor has ended early");
+                None
+            }
+        };
+        match ended {
+            Some(ended) => {
+                // What is not on disk must not be said: no goodbyes either.
+                self.serving.send_replace(false);
+                error!("the store has stopped; the process ends so that its next start recovers");
+                ended
+            }
+            None => self.drain().await,
+        }
+    }
+
+    /// Not serving, then nothing new, then what is under way finishes, then the
+    /// streams have ended, then the store is synced.
+    async fn drain(mut self) -> Ended {
+        let deadline = Instant::now() + self.grace;
+        info!(grace_s = self.grace.as_secs_f64(), "draining");
+        self.serving.send_replace(false);
+        self.closing.cancel();
+        self.resting.cancel();
+        self.writes.close();
+        let finished = timeout_at(deadline, async {
+            self.writes.wait().await;
+            while self.supervisor.join_next().await.is_some() {}
+        });
+        let in_time = finished.await.is_ok();
+        if !in_time {
+            warn!("the grace is over; creates still under way will be looked up at the next start");
+        }
+        let doors_until = deadline.min(Instant::now() + LINGER);
+        if timeout_at(doors_until, async { while self.doors.join_next().await.is_some() {} }).await.is_err() {
+            info!("closing connections that others hold open");
+        }
+        self.doors.shutdown().await;
+        self.supervisor.shutdown().await;
+        self.store.close().await;
+        info!("drained");
+        if in_time { Ended::Drained } else { Ended::GraceOver }
+    }
+}

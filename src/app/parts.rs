@@ -1,0 +1,143 @@
+//! The settings become the parts: each part has settings of its own and knows
+//! nothing of the file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::StartError;
+use crate::api::accounts::{Accounts, Offer};
+use crate::archive::{Archive, ArchiveSettings};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::{Account, Secret, Settings};
+use crate::ledger::Ledger;
+use crate::network::Guard;
+use crate::providers::{self, AccountSettings};
+use crate::store::contract::TaskStore;
+use crate::store::{self, StoreSettings};
+use crate::supervisor::{self, AccountParts};
+use crate::task::backoff::Polling;
+use crate::task::id::AccountName;
+use crate::webhook::Door;
+use crate::wire::capability::{CallbackAddresses, Capabilities};
+
+/// Everything the app holds together.
+pub(super) struct Parts {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) store: Arc<dyn TaskStore>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) accounts: Accounts,
+    pub(super) guard: Guard,
+    pub(super) clock: Clock,
+    pub(super) supervisor: supervisor::Parts,
+    pub(super) door: Door,
+}
+
+/// Reads what is cheap to read first, so that a mistake is found before the store
+/// is touched.
+pub(super) async fn assemble(settings: &Settings) -> Result<Parts, StartError> {
+    let clock = Clock::system();
+    let catalog = Arc::new(catalog(settings.catalog.path.as_ref())?);
+    let guard = Guard::new(&settings.network.allow).map_err(|error| StartError(format!("network.allow: {error}")))?;
+    let accounts = open_accounts(&settings.accounts, &clock)?;
+    let archive = archive(settings, guard.clone()).await?;
+    let store = store::open(&StoreSettings::new(&settings.store.path)).await;
+    let store: Arc<dyn TaskStore> = store.map_err(|error| StartError(format!("store.path: {error}")))?;
+    let ledger = Arc::new(Ledger::new(Arc::clone(&store), Arc::clone(&archive), clock.clone()));
+    let key = ledger.callback_key().await.map_err(|error| StartError(format!("store.path: {error}")))?;
+    let capabilities = Capabilities::new(&key);
+    let supervisor = supervisor::Parts {
+        ledger: Arc::clone(&ledger),
+        archive,
+        catalog: Arc::clone(&catalog),
+        accounts,
+        polling: Polling {
+            min_interval: settings.polling.min_interval,
+            max_interval: settings.polling.max_interval,
+            factor: settings.polling.factor,
+        },
+        unknown_window: settings.submit.unknown_window,
+        callbacks: settings.callbacks.public_url.clone().map(|url| CallbackAddresses::new(url, capabilities.clone())),
+        clock: clock.clone(),
+    };
+    Ok(Parts {
+        door: Door::new(Arc::clone(&ledger), capabilities),
+        accounts: Accounts::new(settings.accounts.iter().map(offer).collect()),
+        ledger,
+        store,
+        catalog,
+        guard,
+        clock,
+        supervisor,
+    })
+}
+
+fn catalog(path: Option<&PathBuf>) -> Result<Catalog, StartError> {
+    let Some(path) = path else { return Ok(Catalog::built_in()) };
+    let wrong = |error: &dyn std::fmt::Display| StartError(format!("catalog.path: {}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    Catalog::with(&text).map_err(|error| wrong(&error))
+}
+
+async fn archive(settings: &Settings, guard: Guard) -> Result<Arc<Archive>, StartError> {
+    let own = ArchiveSettings { url: settings.archive.url.clone(), ..ArchiveSettings::default() };
+    let opened = tokio::task::spawn_blocking(move || Archive::open(&own, guard)).await;
+    match opened {
+        Ok(Ok(archive)) => Ok(Arc::new(archive)),
+        Ok(Err(error)) => Err(StartError(format!("archive.url: {error}"))),
+        Err(panic) => Err(StartError(format!("archive.url: {panic}"))),
+    }
+}
+
+fn open_accounts(accounts: &[Account], clock: &Clock) -> Result<Vec<AccountParts>, StartError> {
+    accounts.iter().map(|account| open_account(account, clock)).collect()
+}
+
+fn open_account(account: &Account, clock: &Clock) -> Result<AccountParts, StartError> {
+    let clock = clock.clone();
+    let provider = providers::open(&provider_settings(account), Arc::new(move || clock.now()));
+    Ok(AccountParts {
+        name: AccountName::new(&account.name),
+        provider: provider.map_err(|error| StartError(format!("accounts: {error}")))?,
+        max_parallel: usize::try_from(account.max_parallel).unwrap_or(usize::MAX),
+        requests_per_second: account.requests_per_second,
+    })
+}
+
+fn provider_settings(account: &Account) -> AccountSettings {
+    let Account {
+        name,
+        provider,
+        base_url,
+        api_key,
+        access_key,
+        secret_key,
+        webhook_secret,
+        jwks_url,
+        history_url,
+        max_parallel,
+        requests_per_second,
+    } = account;
+    let value = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.value.clone());
+    AccountSettings {
+        name: name.clone(),
+        provider: provider.as_str().to_owned(),
+        base_url: base_url.clone(),
+        api_key: value(api_key),
+        access_key: value(access_key),
+        secret_key: value(secret_key),
+        max_parallel: Some(*max_parallel),
+        requests_per_second: Some(*requests_per_second),
+        webhook_secret: value(webhook_secret),
+        jwks_url: jwks_url.clone(),
+        history_url: history_url.clone(),
+    }
+}
+
+fn offer(account: &Account) -> Offer {
+    Offer {
+        name: AccountName::new(&account.name),
+        provider: account.provider.as_str().to_owned(),
+        api_key: account.api_key.is_some(),
+    }
+}

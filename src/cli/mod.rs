@@ -1,0 +1,118 @@
+//! The command line: parses, starts the runtime, dispatches, and turns how it
+//! went into an exit code. A command a file.
+
+mod cancel;
+mod client;
+mod config;
+mod demo;
+mod download;
+mod fetch;
+mod follow;
+mod generate;
+mod get;
+mod json;
+mod list;
+mod models;
+mod progress;
+mod request;
+mod serve;
+mod settings;
+mod simulator;
+mod submit;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod text;
+mod trouble;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use trouble::{Outcome, Trouble};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the task failed or was cancelled, or a file could not be kept; 2 wrong usage or refused by the \
+server; 3 the server could not be reached; 130 interrupted with Ctrl-C.";
+
+const START: &str = "\
+Try it without keys:      videogen demo
+Run the service:          videogen serve --config videogen.toml
+Buy a video through it:   videogen generate 'a fox in the snow' -m kling/kling-3.0 -o fox.mp4";
+
+/// Buys a video from a slow, paid provider once, follows it, and keeps the file.
+#[derive(Debug, Parser)]
+#[command(name = "videogen", version, after_help = START, after_long_help = format!("{START}\n\n{EXIT_CODES}"))]
+struct Cli {
+    /// The server that the client commands call; may also stand after the command.
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Demo(demo::DemoArgs),
+    Simulator(simulator::SimulatorArgs),
+    Generate(generate::GenerateArgs),
+    Submit(submit::SubmitArgs),
+    Watch(watch::WatchArgs),
+    Get(get::GetArgs),
+    List(list::ListArgs),
+    Cancel(cancel::CancelArgs),
+    Download(download::DownloadArgs),
+    Models(models::ModelsArgs),
+    Config(config::ConfigArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // One provider of cryptography in the whole process; a second call would only
+    // say that it is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to be done if the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code().clamp(0, 255) as u8);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Err(Trouble::Local(format!("cannot start: {error}")))),
+    };
+    report(runtime.block_on(dispatch(cli)))
+}
+
+async fn dispatch(cli: Cli) -> Result<Outcome, Trouble> {
+    let server = cli.server;
+    match cli.command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Simulator(args) => simulator::run(args).await,
+        Command::Generate(args) => generate::run(server, args).await,
+        Command::Submit(args) => submit::run(server, args).await,
+        Command::Watch(args) => watch::run(server, args).await,
+        Command::Get(args) => get::run(server, args).await,
+        Command::List(args) => list::run(server, args).await,
+        Command::Cancel(args) => cancel::run(server, args).await,
+        Command::Download(args) => download::run(server, args).await,
+        Command::Models(args) => models::run(server, args).await,
+        Command::Config(args) => config::run(args),
+    }
+}
+
+fn report(outcome: Result<Outcome, Trouble>) -> ExitCode {
+    match outcome {
+        Ok(outcome) => ExitCode::from(outcome.exit_code()),
+        Err(trouble) => {
+            text::say(&trouble.to_string());
+            ExitCode::from(trouble.exit_code())
+        }
+    }
+}
