@@ -1,0 +1,6 @@
+//! Through the front door: each test starts the real service on port 0, with the
+//! real store in a folder of its own and the simulator for a provider, and speaks
+//! gRPC to it.
+
+mod house;
+mod story;
