@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::event::Event;
 use super::id::{Revision, TaskId};
 use super::spec::Submission;
-use super::state::{Failure, FailureKind, HistoryEntry, Progress, State, Task};
+use super::state::{HistoryEntry, Progress, State, Task};
 use super::transition::{Step, wants_cancel};
 
 /// How long a task may wait for its first create. It costs nothing, so it is
@@ -104,10 +104,8 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
     let step = Step { task, now };
     match (task.state, event) {
         (S::Queued, E::CreateStarted) => step.create_started(),
-        (S::Queued, E::DeadlinePassed) => {
-            step.fail(Failure::free(FailureKind::Deadline, "no slot became free in time; nothing was bought"))
-        }
-        (S::Queued, E::CancelRequested) => step.cancelled("cancelled before anything was bought"),
+        (S::Queued, E::DeadlinePassed) => step.deadline_in_queue(),
+        (S::Queued, E::CancelRequested) => step.cancel_in_queue(),
 
         (S::Submitting | S::Reconciling, E::CreateAccepted(job)) => step.running(job, "the provider took the create"),
         (S::Submitting, E::CreateNotSent { reason }) => step.back_to_queue(reason),

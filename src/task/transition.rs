@@ -17,17 +17,26 @@ pub const RECOVERABLE_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How long a provider must insist that it does not know a job.
 pub const MISSING_FOR: Duration = Duration::from_secs(10 * 60);
 
-/// Whether the policy allows one more paid create after an unknown outcome.
+/// Whether one more paid create is allowed after an unknown outcome: the policy
+/// says so, and the video is still wanted.
 pub fn may_buy_again(task: &Task) -> bool {
     match task.submission.policy {
         UnknownPolicy::AtMostOnce => false,
-        UnknownPolicy::AtLeastOnce { max_paid_attempts } => (task.attempts.len() as u32) < max_paid_attempts,
+        UnknownPolicy::AtLeastOnce { max_paid_attempts } => {
+            (task.attempts.len() as u32) < max_paid_attempts && !wants_cancel(task)
+        }
     }
 }
 
 /// Whether the caller's wish to cancel is still to be passed on.
 pub(super) fn wants_cancel(task: &Task) -> bool {
     task.cancellation.is_some_and(|cancellation| cancellation.outcome == CancelOutcome::Requested)
+}
+
+/// Whether an attempt was given up without an answer: it may have bought a video,
+/// whatever becomes of the attempts after it.
+fn has_unknown_attempt(task: &Task) -> bool {
+    task.attempts.iter().any(|attempt| attempt.outcome == AttemptOutcome::Unknown)
 }
 
 /// A task about to change, at a time.
@@ -132,6 +141,9 @@ impl Step<'_> {
         if self.task.attempt().is_some_and(|attempt| attempt.unknown_since.is_some()) {
             return self.unknown(reason);
         }
+        if wants_cancel(self.task) && has_unknown_attempt(self.task) {
+            return self.outcome_unknown(|task| self.settle(task, AttemptOutcome::NotSent, reason));
+        }
         if wants_cancel(self.task) {
             return self.entered(State::Cancelled, "cancelled; the create had not been taken", |task| {
                 self.settle(task, AttemptOutcome::NotSent, reason);
@@ -146,6 +158,9 @@ impl Step<'_> {
     pub(super) fn refused(&self, failure: &Failure) -> Applied {
         if self.task.attempt().is_some_and(|attempt| attempt.unknown_since.is_some()) {
             return self.unknown(&failure.message);
+        }
+        if has_unknown_attempt(self.task) {
+            return self.outcome_unknown(|task| self.settle(task, AttemptOutcome::Refused, &failure.message));
         }
         self.entered(State::Failed, &failure.message, |task| {
             self.settle(task, AttemptOutcome::Refused, &failure.message);
@@ -163,12 +178,35 @@ impl Step<'_> {
     }
 
     pub(super) fn window_over(&self) -> Applied {
+        self.outcome_unknown(|_| {})
+    }
+
+    /// Nothing more is bought while a create is unaccounted for: its video may
+    /// still turn up.
+    fn outcome_unknown(&self, edit: impl FnOnce(&mut Task)) -> Applied {
         let message = "the answer to the create was lost and looking it up settled nothing: \
                        the provider may or may not have made and billed a video";
-        self.fail(Failure {
-            recoverable_until: Some(self.now + RECOVERABLE_FOR),
-            ..Failure::charged(FailureKind::SubmitOutcomeUnknown, message)
+        self.entered(State::Failed, message, |task| {
+            edit(task);
+            task.failure = Some(Failure {
+                recoverable_until: Some(self.now + RECOVERABLE_FOR),
+                ..Failure::charged(FailureKind::SubmitOutcomeUnknown, message)
+            });
         })
+    }
+
+    pub(super) fn deadline_in_queue(&self) -> Applied {
+        if has_unknown_attempt(self.task) {
+            return self.outcome_unknown(|_| {});
+        }
+        self.fail(Failure::free(FailureKind::Deadline, "no slot became free in time; nothing was bought"))
+    }
+
+    pub(super) fn cancel_in_queue(&self) -> Applied {
+        if has_unknown_attempt(self.task) {
+            return self.outcome_unknown(|task| task.cancellation = self.cancellation(CancelOutcome::Requested));
+        }
+        self.cancelled("cancelled before anything was bought")
     }
 
     /// A look-up found the job of an attempt while none was known.
@@ -275,7 +313,7 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn cancelled(&self, reason: &str) -> Applied {
+    fn cancelled(&self, reason: &str) -> Applied {
         self.entered(State::Cancelled, reason, |task| task.cancellation = self.cancellation(CancelOutcome::Confirmed))
     }
 
