@@ -85,14 +85,12 @@ pub fn next(task: &Task, now: SystemTime) -> Action {
         State::Running => Action::Poll,
         State::Archiving => Action::Archive,
         State::Succeeded | State::Cancelled => Action::Nothing,
-        State::Failed => match task.failure.as_ref().and_then(|failure| failure.recoverable_until) {
-            Some(until) if now < until => match (&task.output, &task.job) {
-                (Some(_), _) => Action::Archive,
-                (None, Some(_)) => Action::Poll,
-                (None, None) => Action::Reconcile,
-            },
-            Some(_) | None => Action::Nothing,
+        State::Failed if task.is_recoverable(now) => match (&task.output, &task.job) {
+            (Some(_), _) => Action::Archive,
+            (None, Some(_)) => Action::Poll,
+            (None, None) => Action::Reconcile,
         },
+        State::Failed => Action::Nothing,
     }
 }
 
@@ -134,8 +132,8 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
         // A failed task that may still be recovered is followed on.
         (S::Failed, E::Observed(observation)) => step.observed_failed(observation),
         (S::Failed, E::JobFound { attempt, job }) => step.found_after_failure(*attempt, job),
-        (S::Failed, E::ArtifactStored(artifact)) if task.is_open() => step.succeeded(artifact.clone()),
-        (S::Failed, E::ArtifactFailed(failure)) if task.is_open() => step.fail_again(failure),
+        (S::Failed, E::ArtifactStored(artifact)) if task.is_recoverable(now) => step.succeeded(artifact.clone()),
+        (S::Failed, E::ArtifactFailed(failure)) if task.is_recoverable(now) => step.fail_again(failure),
 
         // Final is sticky: a late word about the job is heard and ignored.
         (S::Succeeded | S::Cancelled, E::Observed(_)) => Applied::Same,

@@ -349,6 +349,12 @@ impl Task {
         self.attempts.last()
     }
 
+    /// Whether a late video still turns the failed task around.
+    pub fn is_recoverable(&self, now: SystemTime) -> bool {
+        let until = self.failure.as_ref().and_then(|failure| failure.recoverable_until);
+        until.is_some_and(|until| now < until)
+    }
+
     /// Whether anything may still happen to it: it is not final, or a late video
     /// may turn it around.
     pub fn is_open(&self) -> bool {

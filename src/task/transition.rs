@@ -231,7 +231,8 @@ impl Step<'_> {
     }
 
     pub(super) fn found_after_failure(&self, number: u32, job: &Job) -> Applied {
-        if !self.task.is_open() || self.task.job.is_some() {
+        let known = self.task.attempts.iter().any(|attempt| attempt.number == number);
+        if !known || !self.task.is_recoverable(self.now) || self.task.job.is_some() {
             return self.note_job(number, job);
         }
         self.edited(|task| {
@@ -354,12 +355,14 @@ impl Step<'_> {
     /// good when the provider does.
     pub(super) fn observed_failed(&self, observation: &Observation) -> Applied {
         match observation {
-            _ if !self.task.is_open() => Applied::Same,
+            _ if !self.task.is_recoverable(self.now) => Applied::Same,
             Observation::Succeeded { output, .. } if Some(output) == self.task.output.as_ref() => Applied::Same,
             Observation::Succeeded { output, charges } => self.edited(|task| {
                 task.output = Some(output.clone());
                 task.charges = charges.to_vec();
             }),
+            // The video is there and is being fetched: the job goes backwards.
+            Observation::Failed { .. } if self.task.output.is_some() => Applied::Same,
             Observation::Failed { failure, charges } => self.edited(|task| {
                 task.charges = charges.to_vec();
                 if let Some(known) = &mut task.failure {
