@@ -114,7 +114,8 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
         (S::Reconciling, E::ResendStarted) => step.resend_started(),
         (S::Reconciling, E::CreateStarted) => step.create_started(),
         (S::Reconciling, E::WindowOver) => step.window_over(),
-        (S::Submitting | S::Reconciling, E::JobFound { attempt, job }) => step.found(*attempt, job),
+        // A job in hand is never bought again, nor dropped.
+        (S::Queued | S::Submitting | S::Reconciling, E::JobFound { attempt, job }) => step.found(*attempt, job),
         (S::Submitting | S::Reconciling | S::Running, E::CancelRequested) => step.wish_to_cancel(),
 
         (S::Running, E::Observed(observation)) => step.observed_running(observation),
@@ -122,6 +123,9 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
         (S::Running, E::DeadlinePassed) => step.deadline_while_running(),
         (S::Running | S::Archiving | S::Succeeded | S::Cancelled, E::JobFound { attempt, job }) => {
             step.note_job(*attempt, job)
+        }
+        (S::Running | S::Archiving | S::Succeeded | S::Cancelled, E::CreateAccepted(job)) => {
+            step.note_job(step.last_number(), job)
         }
 
         (S::Archiving, E::Observed(observation)) => step.observed_archiving(observation),
@@ -132,6 +136,7 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
         // A failed task that may still be recovered is followed on.
         (S::Failed, E::Observed(observation)) => step.observed_failed(observation),
         (S::Failed, E::JobFound { attempt, job }) => step.found_after_failure(*attempt, job),
+        (S::Failed, E::CreateAccepted(job)) => step.found_after_failure(step.last_number(), job),
         (S::Failed, E::ArtifactStored(artifact)) if task.is_recoverable(now) => step.succeeded(artifact.clone()),
         (S::Failed, E::ArtifactFailed(failure)) if task.is_recoverable(now) => step.fail_again(failure),
 
@@ -147,7 +152,6 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             | E::CreateThrottled { .. }
             | E::CreateRefused(_)
             | E::CreateUnknown { .. }
-            | E::JobFound { .. }
             | E::WindowOver
             | E::Observed(_)
             | E::CancelAnswered(_)
@@ -181,7 +185,6 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             S::Running,
             E::CreateStarted
             | E::ResendStarted
-            | E::CreateAccepted(_)
             | E::CreateNotSent { .. }
             | E::CreateThrottled { .. }
             | E::CreateRefused(_)
@@ -194,7 +197,6 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             S::Archiving,
             E::CreateStarted
             | E::ResendStarted
-            | E::CreateAccepted(_)
             | E::CreateNotSent { .. }
             | E::CreateThrottled { .. }
             | E::CreateRefused(_)
@@ -207,7 +209,6 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             S::Succeeded | S::Cancelled,
             E::CreateStarted
             | E::ResendStarted
-            | E::CreateAccepted(_)
             | E::CreateNotSent { .. }
             | E::CreateThrottled { .. }
             | E::CreateRefused(_)
@@ -223,7 +224,6 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             S::Failed,
             E::CreateStarted
             | E::ResendStarted
-            | E::CreateAccepted(_)
             | E::CreateNotSent { .. }
             | E::CreateThrottled { .. }
             | E::CreateRefused(_)

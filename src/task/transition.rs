@@ -209,12 +209,21 @@ impl Step<'_> {
         self.cancelled("cancelled before anything was bought")
     }
 
+    /// The number of the attempt in force; 0 before the first.
+    pub(super) fn last_number(&self) -> u32 {
+        self.task.attempt().map_or(0, |attempt| attempt.number)
+    }
+
     /// A look-up found the job of an attempt while none was known.
     pub(super) fn found(&self, number: u32, job: &Job) -> Applied {
         if !self.task.attempts.iter().any(|attempt| attempt.number == number) {
             return Applied::NotAllowed;
         }
         self.entered(State::Running, "the job was found at the provider", |task| {
+            // A later create that is still on its way has no answer yet.
+            if task.attempt().is_some_and(|last| last.outcome == AttemptOutcome::Pending && last.number != number) {
+                self.settle(task, AttemptOutcome::Unknown, "the job of an earlier attempt was found meanwhile");
+            }
             adopt(task, number, &job.id, self.now);
             task.job = Some(job.clone());
             task.deadline = self.now + task.submission.generation_timeout;
@@ -225,9 +234,25 @@ impl Step<'_> {
     pub(super) fn note_job(&self, number: u32, job: &Job) -> Applied {
         match self.task.attempts.iter().find(|attempt| attempt.number == number) {
             None => Applied::NotAllowed,
-            Some(attempt) if attempt.job.is_some() => Applied::Same,
+            Some(attempt) if attempt.job.as_ref() == Some(&job.id) => Applied::Same,
+            Some(attempt) if attempt.job.is_some() => self.note_second_job(attempt, job),
             Some(_) => self.edited(|task| adopt(task, number, &job.id, self.now)),
         }
+    }
+
+    /// One create was taken twice. The first job is followed; the second was paid
+    /// for too, so it is put on record where people look.
+    fn note_second_job(&self, attempt: &Attempt, job: &Job) -> Applied {
+        let note = shortened(&format!("the create was taken twice; the second job is {}", job.id), 200);
+        if attempt.note == note {
+            return Applied::Same;
+        }
+        let number = attempt.number;
+        self.edited(|task| {
+            if let Some(attempt) = task.attempts.iter_mut().find(|attempt| attempt.number == number) {
+                attempt.note = note;
+            }
+        })
     }
 
     pub(super) fn found_after_failure(&self, number: u32, job: &Job) -> Applied {
