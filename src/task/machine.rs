@@ -99,8 +99,13 @@ pub fn next(task: &Task, now: SystemTime) -> Action {
 pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
     use Event as E;
     use State as S;
+    // A clock that was set back does not turn back the task's.
+    let now = now.max(task.updated);
     let step = Step { task, now };
     match (task.state, event) {
+        // Judged again on a newer state, the limit may have moved.
+        (S::Queued | S::Running, E::DeadlinePassed) if now < task.deadline => Applied::NotAllowed,
+
         (S::Queued, E::CreateStarted) => step.create_started(),
         (S::Queued, E::DeadlinePassed) => step.deadline_in_queue(),
         (S::Queued, E::CancelRequested) => step.cancel_in_queue(),

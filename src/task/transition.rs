@@ -284,13 +284,9 @@ impl Step<'_> {
     fn archiving(&self, output: &Output, charges: &[Charge]) -> Applied {
         self.entered(State::Archiving, "the provider is done", |task| {
             task.output = Some(output.clone());
-            task.charges = charges.to_vec();
+            take_charges(task, charges);
             task.missing_since = None;
-            if let Some(cancellation) = &mut task.cancellation
-                && cancellation.outcome != CancelOutcome::NotSupported
-            {
-                cancellation.outcome = CancelOutcome::TooLate;
-            }
+            outrun_cancel(task);
         })
     }
 
@@ -300,12 +296,12 @@ impl Step<'_> {
         if asked {
             return self.entered(State::Cancelled, "the provider stopped the job", |task| {
                 task.cancellation = self.cancellation(CancelOutcome::Confirmed);
-                task.charges = charges.to_vec();
+                take_charges(task, charges);
             });
         }
         self.entered(State::Failed, &failure.message, |task| {
             task.failure = Some(failure.clone());
-            task.charges = charges.to_vec();
+            take_charges(task, charges);
         })
     }
 
@@ -330,10 +326,14 @@ impl Step<'_> {
     }
 
     pub(super) fn cancel_answered(&self, outcome: CancelOutcome) -> Applied {
+        let Some(wish) = self.task.cancellation else { return Applied::NotAllowed };
         match outcome {
             CancelOutcome::Confirmed => self.cancelled("the provider cancelled the job before it ran"),
             CancelOutcome::Requested => Applied::Same,
             CancelOutcome::AskedUpstream | CancelOutcome::NotSupported | CancelOutcome::TooLate => {
+                if wish.outcome == outcome {
+                    return Applied::Same;
+                }
                 self.edited(|task| task.cancellation = self.cancellation(outcome))
             }
         }
@@ -366,8 +366,11 @@ impl Step<'_> {
     /// While the file is fetched only a fresh link matters.
     pub(super) fn observed_archiving(&self, observation: &Observation) -> Applied {
         match observation {
-            Observation::Succeeded { output, .. } if Some(output) != self.task.output.as_ref() => {
-                self.edited(|task| task.output = Some(output.clone()))
+            Observation::Succeeded { output, charges } if Some(output) != self.task.output.as_ref() => {
+                self.edited(|task| {
+                    task.output = Some(output.clone());
+                    take_charges(task, charges);
+                })
             }
             Observation::Succeeded { .. }
             | Observation::Pending(_)
@@ -384,12 +387,12 @@ impl Step<'_> {
             Observation::Succeeded { output, .. } if Some(output) == self.task.output.as_ref() => Applied::Same,
             Observation::Succeeded { output, charges } => self.edited(|task| {
                 task.output = Some(output.clone());
-                task.charges = charges.to_vec();
+                take_charges(task, charges);
             }),
             // The video is there and is being fetched: the job goes backwards.
             Observation::Failed { .. } if self.task.output.is_some() => Applied::Same,
             Observation::Failed { failure, charges } => self.edited(|task| {
-                task.charges = charges.to_vec();
+                take_charges(task, charges);
                 if let Some(known) = &mut task.failure {
                     known.recoverable_until = None;
                     known.maybe_charged = failure.maybe_charged;
@@ -403,6 +406,7 @@ impl Step<'_> {
         self.entered(State::Succeeded, "the video is stored", |task| {
             task.artifact = Some(artifact);
             task.failure = None;
+            outrun_cancel(task);
         })
     }
 
@@ -417,6 +421,23 @@ impl Step<'_> {
             task.output = None;
             task.failure = Some(failure.clone());
         })
+    }
+}
+
+/// The video is there: a wish to cancel that is still open came too late.
+fn outrun_cancel(task: &mut Task) {
+    if let Some(cancellation) = &mut task.cancellation
+        && matches!(cancellation.outcome, CancelOutcome::Requested | CancelOutcome::AskedUpstream)
+    {
+        cancellation.outcome = CancelOutcome::TooLate;
+    }
+}
+
+/// Takes over what the provider reports to have charged. A report without any
+/// does not take back an earlier one.
+fn take_charges(task: &mut Task, charges: &[Charge]) {
+    if !charges.is_empty() {
+        task.charges = charges.to_vec();
     }
 }
 
