@@ -300,7 +300,8 @@ impl Step<'_> {
             });
         }
         self.entered(State::Failed, &failure.message, |task| {
-            task.failure = Some(failure.clone());
+            let maybe_charged = failure.maybe_charged || has_unknown_attempt(task);
+            task.failure = Some(Failure { maybe_charged, ..failure.clone() });
             take_charges(task, charges);
         })
     }
@@ -383,7 +384,7 @@ impl Step<'_> {
     /// good when the provider does.
     pub(super) fn observed_failed(&self, observation: &Observation) -> Applied {
         match observation {
-            _ if !self.task.is_recoverable(self.now) => Applied::Same,
+            _ if !self.task.is_recoverable(self.now) || self.task.job.is_none() => Applied::Same,
             Observation::Succeeded { output, .. } if Some(output) == self.task.output.as_ref() => Applied::Same,
             Observation::Succeeded { output, charges } => self.edited(|task| {
                 task.output = Some(output.clone());
@@ -393,9 +394,10 @@ impl Step<'_> {
             Observation::Failed { .. } if self.task.output.is_some() => Applied::Same,
             Observation::Failed { failure, charges } => self.edited(|task| {
                 take_charges(task, charges);
+                let maybe_charged = failure.maybe_charged || has_unknown_attempt(task);
                 if let Some(known) = &mut task.failure {
                     known.recoverable_until = None;
-                    known.maybe_charged = failure.maybe_charged;
+                    known.maybe_charged = maybe_charged;
                 }
             }),
             Observation::Pending(_) | Observation::Missing => Applied::Same,
