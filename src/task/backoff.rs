@@ -103,6 +103,8 @@ pub fn look_up(since: Duration) -> LookUp {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const POLLING: Polling =
@@ -122,13 +124,45 @@ mod tests {
         assert_eq!(delays[8..], [30.0, 30.0]);
     }
 
-    #[test]
-    fn no_delay_is_shorter_than_the_shortest_or_longer_than_the_longest() {
-        for elapsed in (0..4000).map(Duration::from_secs) {
-            for jitter in [0.0, 0.3, 1.0] {
-                let delay = POLLING.delay(elapsed, Duration::from_secs(4), jitter);
-                assert!(delay >= POLLING.min_interval, "{elapsed:?}");
-                assert!(delay <= POLLING.max_interval, "{elapsed:?}");
+    fn polling() -> impl Strategy<Value = Polling> {
+        (0..10_000u64, 0..60_000u64, 1.0..4.0).prop_map(|(shortest, more, factor)| Polling {
+            min_interval: Duration::from_millis(shortest),
+            max_interval: Duration::from_millis(shortest + more),
+            factor,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_delay_is_shorter_than_the_shortest_or_longer_than_the_longest(
+            polling in polling(), elapsed in 0..100_000_000u64, typical in 0..600_000u64, jitter in 0.0..=1.0,
+        ) {
+            let (elapsed, typical) = (Duration::from_millis(elapsed), Duration::from_millis(typical));
+            let delay = polling.delay(elapsed, typical, jitter);
+            prop_assert!(polling.min_interval <= delay && delay <= polling.max_interval);
+        }
+
+        #[test]
+        fn trouble_and_wishes_stay_within_bounds(
+            polling in polling(), failures: u32, wish in prop::option::of(0..u64::MAX), jitter in 0.0..=1.0,
+        ) {
+            let wish = wish.map(Duration::from_secs);
+            let delay = polling.after_trouble(failures, wish, jitter);
+            prop_assert!(polling.min_interval <= delay && delay <= LONGEST_WISH);
+            let again = resend(failures, wish, jitter);
+            prop_assert!(Duration::from_millis(250) <= again && again <= LONGEST_WISH);
+            if wish.is_none() {
+                prop_assert!(delay <= polling.max_interval && again <= Duration::from_secs(30));
+            }
+        }
+
+        #[test]
+        fn a_look_up_never_waits_past_the_next_of_its_row(since in 0..200_000u64) {
+            let since = Duration::from_millis(since);
+            match look_up(since) {
+                LookUp::Wait(wait) => prop_assert_eq!(since + wait, LOOK_UPS[0]),
+                LookUp::Look(wait) => prop_assert!(LOOK_UPS.contains(&(since + wait)) && !wait.is_zero()),
+                LookUp::LookThenResend => prop_assert!(since >= LOOK_UPS[3]),
             }
         }
     }
