@@ -242,3 +242,6 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
         ) => Applied::NotAllowed,
     }
 }
+
+#[cfg(test)]
+mod tests;
