@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::faults::{FaultKind, Moment, Provider, Standard, Strike, Wish};
+use super::directive::Wish;
+use super::faults::{FaultKind, Provider, Standard, Strike};
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,12 +237,12 @@ impl Book {
         jobs
     }
 
-    /// How many jobs of the same kind wait in front of this one.
-    pub(crate) fn ahead(&self, job: &Job, now: u64) -> usize {
+    /// How many jobs of a kind wait among the newest thousand; with a job, only those in front of it.
+    pub(crate) fn waiting(&self, kind: &str, job: Option<&Job>, now: u64) -> usize {
         let inner = self.lock();
         let recent = inner.order.iter().rev().take(1_000).filter_map(|id| inner.jobs.get(id));
-        let waiting = |other: &&Arc<Job>| other.kind == job.kind && other.stage(now) == Stage::Queued;
-        recent.filter(waiting).filter(|other| (other.created, &other.id) < (job.created, &job.id)).count()
+        let waiting = recent.filter(|other| other.kind == kind && other.stage(now) == Stage::Queued);
+        waiting.filter(|other| job.is_none_or(|job| (other.created, &other.id) < (job.created, &job.id))).count()
     }
 }
 
@@ -251,12 +252,5 @@ impl Inner {
         if let Some(marker) = &job.marker {
             self.markers.remove(&(job.account.clone(), marker.clone()));
         }
-    }
-}
-
-impl Job {
-    /// The strike of a prompt's wish that is bound to the job and this moment.
-    pub(crate) fn has_wishes(&self, moment: Moment) -> bool {
-        self.wishes.iter().any(|wish| wish.on == moment)
     }
 }

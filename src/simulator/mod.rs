@@ -10,6 +10,7 @@ mod callback;
 mod clip;
 mod connection;
 mod control;
+mod directive;
 mod fal;
 mod faults;
 mod file;

@@ -14,7 +14,8 @@ use super::answer::Answer;
 use super::book::{Book, Ending, Job, NotSold, Shape};
 use super::callback::Callbacks;
 use super::clip::Clips;
-use super::faults::{Directives, FaultKind, Faults, Moment, Provider, Standard, Strike};
+use super::directive::Directives;
+use super::faults::{FaultKind, Faults, Moment, Provider, Standard, Strike};
 use super::ledger::{Entry, Ledger};
 use super::settings::Settings;
 
@@ -84,21 +85,22 @@ impl World {
 
     /// The fault that strikes at a later moment of a job: its own wish, or a rule's.
     pub(crate) fn job_fault(&self, job: &Job, moment: Moment, fits: impl Fn(FaultKind) -> bool) -> Option<Strike> {
-        let mut wished = None;
-        if job.has_wishes(moment) {
-            let mut wishes = job.wishes.clone();
-            wishes.retain(|wish| fits(wish.strike.kind));
-            wished = self.faults.wish(&format!("{moment:?}/{}", job.id), &wishes, moment);
-        }
+        let wished = self.wish(job, moment, &fits);
         wished.or_else(|| self.faults.strike(job.provider, job.standard, moment, fits))
     }
 
-    /// The fault that strikes a query as a whole.
-    pub(crate) fn query_fault(&self, provider: Provider, standard: Standard, job: Option<&Job>) -> Option<Strike> {
-        let struck = match job {
-            Some(job) => self.job_fault(job, Moment::Poll, FaultKind::spoils_answer),
-            None => self.faults.strike(provider, standard, Moment::Poll, FaultKind::spoils_answer),
-        };
+    /// What a job's own prompt wishes for at this moment.
+    fn wish(&self, job: &Job, moment: Moment, fits: impl Fn(FaultKind) -> bool) -> Option<Strike> {
+        let mut wishes = job.wishes.clone();
+        wishes.retain(|wish| wish.on == moment && fits(wish.strike.kind));
+        if wishes.is_empty() { None } else { self.faults.wish(&format!("{moment:?}/{}", job.id), &wishes, moment) }
+    }
+
+    /// The fault that strikes a query as a whole: what one of its jobs wishes, or a rule.
+    pub(crate) fn query_fault(&self, provider: Provider, standard: Standard, jobs: &[Arc<Job>]) -> Option<Strike> {
+        let spoils = FaultKind::spoils_answer;
+        let wished = jobs.iter().find_map(|job| self.wish(job, Moment::Poll, spoils));
+        let struck = wished.or_else(|| self.faults.strike(provider, standard, Moment::Poll, spoils));
         struck.or_else(|| {
             let kinds = [FaultKind::Error, FaultKind::Drop, FaultKind::Html];
             let kind = kinds[rand::random_range(0..kinds.len())];

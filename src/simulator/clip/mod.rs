@@ -71,10 +71,10 @@ impl Clips {
 /// Width and height for a ratio, both even.
 fn size(aspect_ratio: &str, short_side: u32) -> (usize, usize) {
     let short = (short_side.clamp(64, 1_080) & !1) as usize;
-    let long = short * 16 / 9 & !1;
+    let long = (short * 16 / 9) & !1;
     match aspect_ratio {
         "9:16" => (short, long),
-        "1:1" => (short * 4 / 3 & !1, short * 4 / 3 & !1),
+        "1:1" => ((short * 4 / 3) & !1, (short * 4 / 3) & !1),
         _ => (long, short),
     }
 }

@@ -8,12 +8,12 @@ use super::super::book::{Ending, Job, Stage};
 use super::super::faults::{Moment, Provider, Standard};
 use super::super::world::{World, now};
 use super::status::timestamp;
-use super::{output, platform_error, struck_before};
+use super::{output, platform_error, struck_query};
 
 /// `GET /v1/models/requests/by-endpoint`.
 pub(super) fn answer(world: &World, call: &Call, account: &str) -> Answer {
     let fault = world.faults.strike(Provider::Fal, Standard::Any, Moment::Poll, |kind| kind.spoils_answer());
-    if let Some(answer) = struck_before(fault) {
+    if let Some(answer) = struck_query(fault) {
         return answer;
     }
     let Some(endpoint) = call.query("endpoint_id") else {

@@ -69,8 +69,13 @@ async fn submit(world: &Arc<World>, call: &Call, account: &str, segments: &[&str
         return platform_error(400, "Request body is not valid JSON", "bad_request");
     };
     let most = call.query("fal_max_queue_length").map(str::parse::<usize>);
-    if let Some(Err(_)) = most {
-        return platform_error(422, "fal_max_queue_length must be an integer", "bad_request");
+    let app = segments[..app_length(segments).min(segments.len())].join("/");
+    match most {
+        Some(Err(_)) => return platform_error(422, "fal_max_queue_length must be an integer", "bad_request"),
+        Some(Ok(most)) if world.book.waiting(&app, None, now()) > most => {
+            return platform_error(429, "The queue is longer than fal_max_queue_length", "queue_too_long");
+        }
+        _ => {}
     }
     let model = segments.join("/");
     let prompt = input::prompt(&body);
@@ -78,13 +83,13 @@ async fn submit(world: &Arc<World>, call: &Call, account: &str, segments: &[&str
     if let Some(answer) = struck_before(fault) {
         return answer;
     }
-    let order = order(call, account, segments, &model, prompt, body);
+    let order = order(call, account, app, &model, prompt, body);
     let Ok(job) = world.sell(order, fault).await else {
         return platform_error(500, "Internal server error", "internal_error");
     };
     let mut data = status::links(&job);
     data["status"] = json!("IN_QUEUE");
-    data["queue_position"] = json!(world.book.ahead(&job, now()));
+    data["queue_position"] = json!(world.book.waiting(&job.kind, Some(&job), now()));
     data["gateway_request_id"] = json!(job.id);
     data["logs"] = Value::Null;
     data["metrics"] = json!({});
@@ -92,7 +97,7 @@ async fn submit(world: &Arc<World>, call: &Call, account: &str, segments: &[&str
     World::spoil(answer, fault, || platform_error(500, "Internal server error", "internal_error"))
 }
 
-fn order(call: &Call, account: &str, segments: &[&str], model: &str, prompt: String, body: Value) -> Order {
+fn order(call: &Call, account: &str, app: String, model: &str, prompt: String, body: Value) -> Order {
     let flaw = input::check(model, &body).map(|detail| Ending::Failure {
         message: "Unexpected status code: 422".into(),
         status: 422,
@@ -103,7 +108,7 @@ fn order(call: &Call, account: &str, segments: &[&str], model: &str, prompt: Str
         standard: Standard::Any,
         id: uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string(),
         path: call.path.clone(),
-        kind: segments[..app_length(segments).min(segments.len())].join("/"),
+        kind: app,
         model: model.to_owned(),
         account: account.to_owned(),
         marker: None,
@@ -116,6 +121,15 @@ fn order(call: &Call, account: &str, segments: &[&str], model: &str, prompt: Str
         ignored: Vec::new(),
         body_sha256: account::sha256(&call.body),
         flaw,
+    }
+}
+
+/// As [`struck_before`], for a query: a document that nobody can read is not even made,
+/// so that no fault of the job itself is used up by it.
+fn struck_query(fault: Option<Strike>) -> Option<Answer> {
+    match fault {
+        Some(Strike { kind: FaultKind::Unreadable, .. }) => Some(Answer::unreadable()),
+        other => struck_before(other),
     }
 }
 
@@ -143,7 +157,7 @@ fn struck_before(fault: Option<Strike>) -> Option<Answer> {
 fn result(world: &Arc<World>, job: &Job) -> Answer {
     let spoils = |kind: FaultKind| kind.spoils_answer();
     let fault = world.job_fault(job, Moment::Result, spoils);
-    if let Some(answer) = struck_before(fault) {
+    if let Some(answer) = struck_query(fault) {
         return answer;
     }
     if job.stage(now()) != Stage::Ended {
@@ -166,7 +180,7 @@ fn output(world: &World, job: &Job) -> Value {
 
 fn cancel(world: &World, job: &Job) -> Answer {
     let fault = world.job_fault(job, Moment::Cancel, FaultKind::spoils_answer);
-    if let Some(answer) = struck_before(fault) {
+    if let Some(answer) = struck_query(fault) {
         return answer;
     }
     let now = now();

@@ -13,7 +13,7 @@ use super::super::answer::{Answer, Call, with_type};
 use super::super::book::{Ending, Job, Stage};
 use super::super::faults::{FaultKind, Moment, Provider, Standard};
 use super::super::world::{World, now};
-use super::{platform_error, struck_before};
+use super::{platform_error, struck_query};
 
 /// How often a stream looks, and after how long without news it sends a comment.
 const LOOK: Duration = Duration::from_millis(200);
@@ -27,9 +27,9 @@ pub(super) fn links(job: &Job) -> Value {
 }
 
 /// `GET .../status`.
-pub(super) fn answer(world: &Arc<World>, call: &Call, job: &Job) -> Answer {
-    let fault = world.query_fault(Provider::Fal, Standard::Any, Some(job));
-    if let Some(answer) = struck_before(fault) {
+pub(super) fn answer(world: &Arc<World>, call: &Call, job: &Arc<Job>) -> Answer {
+    let fault = world.query_fault(Provider::Fal, Standard::Any, std::slice::from_ref(job));
+    if let Some(answer) = struck_query(fault) {
         return answer;
     }
     let stage = job.told_stage(now());
@@ -53,7 +53,7 @@ fn document(world: &World, job: &Job, stage: Stage, logs: bool) -> Value {
     match stage {
         Stage::Queued => {
             document["status"] = json!("IN_QUEUE");
-            document["queue_position"] = json!(world.book.ahead(job, now()));
+            document["queue_position"] = json!(world.book.waiting(&job.kind, Some(job), now()));
         }
         Stage::Running => {
             document["status"] = json!("IN_PROGRESS");
@@ -110,8 +110,8 @@ pub(super) fn timestamp(ms: u64) -> String {
 
 /// `GET .../status/stream`.
 pub(super) fn stream(world: &Arc<World>, call: &Call, job: Arc<Job>) -> Answer {
-    let fault = world.query_fault(Provider::Fal, Standard::Any, Some(&job));
-    if let Some(answer) = struck_before(fault) {
+    let fault = world.query_fault(Provider::Fal, Standard::Any, std::slice::from_ref(&job));
+    if let Some(answer) = struck_query(fault) {
         return answer;
     }
     let (world, logs) = (Arc::clone(world), wants_logs(call));

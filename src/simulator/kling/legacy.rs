@@ -9,7 +9,7 @@ use super::super::answer::{Answer, Call};
 use super::super::book::Job;
 use super::super::faults::{Provider, Standard};
 use super::super::world::{World, now};
-use super::{create as sell, document, legacy_body, refuse, struck_before, success};
+use super::{create as sell, document, legacy_body, refuse, struck_query, success};
 
 /// The kinds of job, as the last piece of their paths.
 const KINDS: [&str; 6] =
@@ -44,8 +44,8 @@ pub(super) fn query(world: &World, call: &Call, account: &str, rest: &[&str]) ->
 fn one(world: &World, account: &str, kind: &str, id: &str) -> Answer {
     let own = |job: &Arc<Job>| job.account == account && job.standard == Standard::Legacy && job.kind == kind;
     let job = world.book.find(id).filter(own).or_else(|| world.book.find_marked(account, id).filter(own));
-    let fault = world.query_fault(Provider::Kling, Standard::Legacy, job.as_deref());
-    if let Some(answer) = struck_before(fault) {
+    let fault = world.query_fault(Provider::Kling, Standard::Legacy, job.as_slice());
+    if let Some(answer) = struck_query(fault) {
         return answer;
     }
     let Some(job) = job else {
@@ -57,8 +57,8 @@ fn one(world: &World, account: &str, kind: &str, id: &str) -> Answer {
 }
 
 fn list(world: &World, call: &Call, account: &str, kind: &str) -> Answer {
-    let fault = world.query_fault(Provider::Kling, Standard::Legacy, None);
-    if let Some(answer) = struck_before(fault) {
+    let fault = world.query_fault(Provider::Kling, Standard::Legacy, &[]);
+    if let Some(answer) = struck_query(fault) {
         return answer;
     }
     let number = |name, default| call.query(name).map_or(Some(default), |text| text.parse::<usize>().ok());

@@ -105,8 +105,17 @@ fn words(code: u32) -> &'static str {
     }
 }
 
+/// As [`struck_before`], for a query: a document that nobody can read is not even made,
+/// so that no fault of the job itself is used up by it.
+pub(super) fn struck_query(fault: Option<Strike>) -> Option<Answer> {
+    match fault {
+        Some(Strike { kind: FaultKind::Unreadable, .. }) => Some(Answer::unreadable()),
+        other => struck_before(other),
+    }
+}
+
 /// The answer of a fault that strikes before anything is done, if it is of that sort.
-pub(super) fn struck_before(fault: Option<Strike>) -> Option<Answer> {
+fn struck_before(fault: Option<Strike>) -> Option<Answer> {
     let strike = fault?;
     let coded = |default: u32| {
         let code = strike.code.unwrap_or(default);
@@ -173,7 +182,8 @@ pub(super) async fn create(
     match world.sell(order(world, call, account, standard, kind, wanted), fault).await {
         Ok(job) => {
             let answer = success(document::created(&job));
-            World::spoil(answer, fault, || refuse(fault.and_then(|strike| strike.code).unwrap_or(5000), words(5000)))
+            let code = fault.and_then(|strike| strike.code).unwrap_or(5000);
+            World::spoil(answer, fault, || refuse(code, words(code)))
         }
         Err(Refusal::NotSold(NotSold::Duplicate)) => {
             refuse(1201, &format!("external_task_id {} already exists", marker.unwrap_or_default()))

@@ -9,7 +9,7 @@ use super::super::body::Fields;
 use super::super::book::{Ending, Job, Stage};
 use super::super::faults::{Provider, Standard};
 use super::super::world::{World, now};
-use super::{create as sell, document, refuse, standard_body, struck_before, success};
+use super::{create as sell, document, refuse, standard_body, struck_query, success};
 
 /// The first pieces of the create paths.
 pub(super) const KINDS: [&str; 4] = ["text-to-video", "image-to-video", "omni-video", "motion-control"];
@@ -42,11 +42,8 @@ pub(super) fn query(world: &World, call: &Call, account: &str) -> Answer {
         false => world.book.find(id).filter(|job| job.account == account),
     };
     let jobs: Vec<Arc<Job>> = ids.iter().filter_map(find).filter(|job| matches!(job.standard, Standard::New)).collect();
-    let fault = match jobs.as_slice() {
-        [job] => world.query_fault(Provider::Kling, Standard::New, Some(job)),
-        _ => world.query_fault(Provider::Kling, Standard::New, None),
-    };
-    if let Some(answer) = struck_before(fault) {
+    let fault = world.query_fault(Provider::Kling, Standard::New, &jobs);
+    if let Some(answer) = struck_query(fault) {
         return answer;
     }
     let now = now();
@@ -56,8 +53,8 @@ pub(super) fn query(world: &World, call: &Call, account: &str) -> Answer {
 
 /// `POST /tasks`: pages through the account's jobs, newest first.
 pub(super) fn list(world: &World, call: &Call, account: &str) -> Answer {
-    let fault = world.query_fault(Provider::Kling, Standard::New, None);
-    if let Some(answer) = struck_before(fault) {
+    let fault = world.query_fault(Provider::Kling, Standard::New, &[]);
+    if let Some(answer) = struck_query(fault) {
         return answer;
     }
     let wanted = match serde_json::from_slice::<Value>(&call.body) {
