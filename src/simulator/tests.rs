@@ -342,3 +342,75 @@ async fn callbacks_arrive_signed_and_as_often_as_asked() {
     assert_eq!(first["request_id"], early["request_id"]);
     bench.running.stop().await;
 }
+
+#[tokio::test]
+async fn jobs_fail_in_the_words_of_their_provider() {
+    let bench = Bench::start(Settings::quick(Duration::ZERO)).await;
+    for (fault, words, status, kind) in [
+        ("fail", "internal processing", 500, "downstream_service_error"),
+        ("moderation", "safety policy", 422, "content_policy_violation"),
+    ] {
+        let prompt = format!("a kite [sim:{fault}]");
+        bench.post(KLING, T2V, kling_body(&prompt, fault)).await.unwrap();
+        let task = bench.get(KLING, &format!("/tasks?external_task_ids={fault}")).await.unwrap().json();
+        let task = &task["data"][0];
+        assert_eq!((&task["status"], &task["outputs"]), (&json!("failed"), &json!([])));
+        assert!(task["message"].as_str().unwrap().contains(words));
+        let queued = bench.post(FAL, FAL_T2V, json!({ "prompt": prompt })).await.unwrap().json();
+        let result = bench.get(FAL, queued["response_url"].as_str().unwrap()).await.unwrap();
+        assert_eq!((result.status, &result.json()["detail"][0]["type"]), (status, &json!(kind)));
+    }
+    bench.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_poor_line_spoils_every_query() {
+    let settings = Settings { poll_error_rate: 1.0, ..Settings::quick(Duration::ZERO) };
+    let bench = Bench::start(settings).await;
+    bench.post(KLING, T2V, kling_body("a kite", "m")).await.unwrap();
+    for _ in 0..8 {
+        let back = bench.get(KLING, "/tasks?external_task_ids=m").await;
+        assert!(back.is_err() || back.is_ok_and(|back| back.status >= 500));
+    }
+    bench.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_dies_with_age() {
+    let settings = Settings { link_lifetime: Some(Duration::from_millis(50)), ..Settings::quick(Duration::ZERO) };
+    let bench = Bench::start(settings).await;
+    bench.post(KLING, T2V, kling_body("a kite", "m")).await.unwrap();
+    let task = bench.get(KLING, "/tasks?external_task_ids=m").await.unwrap().json();
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    let file = bench.get("", task["data"][0]["outputs"][0]["url"].as_str().unwrap()).await.unwrap();
+    assert_eq!(file.status, 403);
+    bench.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_forged_callback_claims_what_is_not_so() {
+    let bench = Bench::start(Settings::quick(Duration::from_secs(60))).await;
+    let (url, mut hook) = receiver().await;
+    let encoded: String = url::form_urlencoded::byte_serialize(url.as_bytes()).collect();
+    let path = format!("{FAL_T2V}?fal_webhook={encoded}");
+    bench.post(FAL, &path, json!({"prompt": "a kite [sim:callback_forged]"})).await.unwrap();
+    let (headers, document) = hook.recv().await.unwrap();
+    assert_eq!(document["status"], "OK");
+    let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+    let message = format!(
+        "{}\n{}\n{}\n{}",
+        header("x-fal-webhook-request-id"),
+        header("x-fal-webhook-user-id"),
+        header("x-fal-webhook-timestamp"),
+        super::account::sha256(document.to_string().as_bytes())
+    );
+    let hex = header("x-fal-webhook-signature");
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let keys = bench.get("", "/.well-known/jwks.json").await.unwrap().json();
+    use base64::Engine as _;
+    let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(keys["keys"][0]["x"].as_str().unwrap()).unwrap();
+    let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key);
+    assert!(key.verify(message.as_bytes(), &bytes).is_err());
+    bench.running.stop().await;
+}
