@@ -77,22 +77,19 @@ impl Coded {
 }
 
 impl Encoder {
-    pub(super) fn new(columns: usize, rows: usize) -> Self {
+    /// An encoder for one group of pictures: a key picture, numbered here, and those that follow it.
+    pub(super) fn new(columns: usize, rows: usize, key_number: u32) -> Self {
         let chroma = || Counts::new(columns * 2, rows * 2);
         Self {
             seen: Picture::new(columns, rows),
             counts: [Counts::new(columns * 4, rows * 4), chroma(), chroma()],
             frame_number: 0,
-            key_number: 0,
+            key_number,
         }
     }
 
     /// Encodes one picture as a unit, without a start code.
     pub(super) fn encode(&mut self, picture: &Picture, key: bool) -> Vec<u8> {
-        if key {
-            self.frame_number = 0;
-            self.key_number += 1;
-        }
         let mut bits = Bits::default();
         self.slice_header(&mut bits, key);
         let mut skipped = 0;

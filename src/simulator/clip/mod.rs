@@ -84,13 +84,7 @@ fn render(prompt: &str, shape: &Shape, short_side: u32) -> Vec<u8> {
     let (width, height) = size(&shape.aspect_ratio, short_side);
     let seconds = shape.seconds.clamp(1, 30);
     let scene = scene::Scene::new(prompt, width, height, seconds);
-    let mut encoder = h264::Encoder::new(width.div_ceil(16), height.div_ceil(16));
-    let mut pictures = Vec::new();
-    for number in 0..seconds * PACE {
-        let canvas = scene.draw(number as f32 / PACE as f32);
-        let key = number.is_multiple_of(KEY_EVERY);
-        pictures.push((encoder.encode(&picture::Picture::of(&canvas), key), key));
-    }
+    let pictures = groups(&scene, seconds * PACE, (width.div_ceil(16), height.div_ceil(16)));
     mp4::file(&mp4::Track {
         width: width as u16,
         height: height as u16,
@@ -99,6 +93,32 @@ fn render(prompt: &str, shape: &Shape, short_side: u32) -> Vec<u8> {
         parameters: h264::picture_parameters(),
         pictures,
     })
+}
+
+/// Draws and encodes every picture, a few groups at a time: a group begins with a key
+/// picture and needs nothing from the groups before it.
+fn groups(scene: &scene::Scene, pictures: u32, size: (usize, usize)) -> Vec<(Vec<u8>, bool)> {
+    let starts: Vec<u32> = (0..pictures).step_by(KEY_EVERY as usize).collect();
+    let hands = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    let mut drawn = Vec::new();
+    for starts in starts.chunks(hands) {
+        let finished: Vec<_> = std::thread::scope(|scope| {
+            let draw = |&start: &u32| scope.spawn(move || group(scene, start, pictures, size));
+            let working: Vec<_> = starts.iter().map(draw).collect();
+            working.into_iter().map(|hand| hand.join().unwrap_or_default()).collect()
+        });
+        drawn.extend(finished.into_iter().flatten());
+    }
+    drawn
+}
+
+fn group(scene: &scene::Scene, start: u32, pictures: u32, (columns, rows): (usize, usize)) -> Vec<(Vec<u8>, bool)> {
+    let mut encoder = h264::Encoder::new(columns, rows, start / KEY_EVERY);
+    let encode = |number: u32| {
+        let picture = picture::Picture::of(&scene.draw(number as f32 / PACE as f32));
+        (encoder.encode(&picture, number == start), number == start)
+    };
+    (start..(start + KEY_EVERY).min(pictures)).map(encode).collect()
 }
 
 #[cfg(test)]

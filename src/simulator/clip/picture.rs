@@ -49,29 +49,31 @@ impl Picture {
     pub(super) fn of(canvas: &Canvas) -> Self {
         let mut picture = Self::new(canvas.width.div_ceil(16), canvas.height.div_ceil(16));
         let [luma, blue, red] = &mut picture.planes;
-        let pixel = |x: usize, y: usize| {
-            let place = y.min(canvas.height - 1) * canvas.width + x.min(canvas.width - 1);
-            canvas.pixels[place].map(i32::from)
+        let line = |y: usize| {
+            let start = y.min(canvas.height - 1) * canvas.width;
+            &canvas.pixels[start..start + canvas.width]
         };
-        let rows = luma.samples.len() / luma.stride;
-        for y in 0..rows {
-            for x in 0..luma.stride {
-                let [r, g, b] = pixel(x, y);
-                luma.samples[y * luma.stride + x] = (16 + ((11_966 * r + 40_254 * g + 4_064 * b + 32_768) >> 16)) as u8;
+        for (y, samples) in luma.samples.chunks_mut(luma.stride).enumerate() {
+            let line = line(y);
+            for (x, sample) in samples.iter_mut().enumerate() {
+                let [r, g, b] = line[x.min(canvas.width - 1)];
+                let sum = 11_966 * i32::from(r) + 40_254 * i32::from(g) + 4_064 * i32::from(b);
+                *sample = (16 + ((sum + 32_768) >> 16)) as u8;
             }
         }
-        for y in 0..rows / 2 {
-            for x in 0..blue.stride {
-                let four = [
-                    pixel(2 * x, 2 * y),
-                    pixel(2 * x + 1, 2 * y),
-                    pixel(2 * x, 2 * y + 1),
-                    pixel(2 * x + 1, 2 * y + 1),
-                ];
-                let [r, g, b] = [0, 1, 2].map(|part| four.iter().map(|pixel| pixel[part]).sum::<i32>());
-                let place = y * blue.stride + x;
-                blue.samples[place] = (128 + ((-6_596 * r - 22_189 * g + 28_784 * b + 131_072) >> 18)) as u8;
-                red.samples[place] = (128 + ((28_784 * r - 26_145 * g - 2_640 * b + 131_072) >> 18)) as u8;
+        let rows = blue.samples.chunks_mut(blue.stride).zip(red.samples.chunks_mut(red.stride));
+        for (y, (blues, reds)) in rows.enumerate() {
+            let (upper, lower) = (line(2 * y), line(2 * y + 1));
+            for (x, (blue, red)) in blues.iter_mut().zip(reds).enumerate() {
+                let (first, second) = ((2 * x).min(canvas.width - 1), (2 * x + 1).min(canvas.width - 1));
+                let four = [upper[first], upper[second], lower[first], lower[second]];
+                let sum = |part: usize| {
+                    let [a, b, c, d] = [four[0][part], four[1][part], four[2][part], four[3][part]].map(i32::from);
+                    a + b + c + d
+                };
+                let (r, g, b) = (sum(0), sum(1), sum(2));
+                *blue = (128 + ((-6_596 * r - 22_189 * g + 28_784 * b + 131_072) >> 18)) as u8;
+                *red = (128 + ((28_784 * r - 26_145 * g - 2_640 * b + 131_072) >> 18)) as u8;
             }
         }
         picture
