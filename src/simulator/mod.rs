@@ -193,7 +193,13 @@ async fn handle(
     };
     let world = door.world;
     let call = Call::new(parts.method, &parts.uri, parts.headers, body, &door.address);
-    match route(&world, &call).await {
+    // In a task of its own: a client that leaves drops this future, and must not leave
+    // behind a job that was booked and is in no ledger. The task is short and ends by itself.
+    let routed = {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { route(&world, &call).await })
+    };
+    match routed.await.unwrap_or(Answer::Cut) {
         Answer::Reply(reply) => reply,
         Answer::Drip(reply) => drip(&world, reply).await,
         Answer::Cut => cut(&scissors),
