@@ -49,6 +49,7 @@ pub(super) struct ClientArgs {
 /// A server, connected to when first called.
 #[derive(Debug)]
 pub(super) struct Client {
+    channel: Channel,
     stub: Stub,
     server: String,
     patience: Duration,
@@ -69,12 +70,18 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(15));
-        let stub = VideoGenClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { stub, server, patience: args.patience })
+        let channel = endpoint.connect_lazy();
+        let stub = VideoGenClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { channel, stub, server, patience: args.patience })
     }
 
     pub(super) fn stub(&self) -> Stub {
         self.stub.clone()
+    }
+
+    /// The connection, for other services of the same server.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// Sends a call with one answer, a few times if need be.
@@ -99,6 +106,14 @@ impl Client {
     ) -> Result<Response<R>, Status> {
         let late = || Status::deadline_exceeded("the server did not answer in time");
         tokio::time::timeout(CALL_TIMEOUT, send(self.stub())).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// What to say of a status that no further try will mend.
+    pub(super) fn given_up(&self, status: Status) -> Trouble {
+        match is_out_of_reach(&status) {
+            true => Trouble::Unreachable { server: self.server.clone(), status: Box::new(status) },
+            false => status.into(),
+        }
     }
 
     /// For a first call: a wrong address should be told soon.

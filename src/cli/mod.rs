@@ -10,6 +10,7 @@ mod fetch;
 mod follow;
 mod generate;
 mod get;
+mod health;
 mod json;
 mod list;
 mod models;
@@ -66,6 +67,7 @@ enum Command {
     Cancel(cancel::CancelArgs),
     Download(download::DownloadArgs),
     Models(models::ModelsArgs),
+    Health(health::HealthArgs),
     Config(config::ConfigArgs),
 }
 
@@ -103,6 +105,7 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Trouble> {
         Command::Cancel(args) => cancel::run(server, args).await,
         Command::Download(args) => download::run(server, args).await,
         Command::Models(args) => models::run(server, args).await,
+        Command::Health(args) => health::run(server, args).await,
         Command::Config(args) => config::run(args),
     }
 }

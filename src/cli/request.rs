@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::clock::Clock;
 use clap::Args;
 use prost::Message;
 use prost_types::value::Kind;
-use uuid::Uuid;
 
 use crate::api::pb;
 use crate::config::parse_duration;
@@ -111,7 +111,7 @@ pub(super) fn build(spec: SpecArgs, task: TaskArgs, validate_only: bool) -> Resu
         None => pb::UnknownOutcomePolicy::Unspecified,
     };
     let request = pb::SubmitRequest {
-        request_id: task.request_id.unwrap_or_else(|| Uuid::now_v7().to_string()),
+        request_id: task.request_id.unwrap_or_else(|| Clock::system().task_id().to_string()),
         spec: Some(build_spec(spec)?),
         generation_timeout: task.timeout.map(to_proto),
         unknown_outcome_policy: policy.into(),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use prost_types::Timestamp;
 
 use super::trouble::Trouble;
+use crate::clock::Clock;
 
 /// Prints a line on standard output.
 pub(super) fn print(line: &str) -> Result<(), Trouble> {
@@ -80,7 +81,7 @@ pub(super) fn span(duration: Duration) -> String {
 
 /// How long ago a time was; nothing for one in the future, as clocks differ.
 pub(super) fn since(time: &Timestamp) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = Clock::system().now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let then = Duration::from_secs(u64::try_from(time.seconds).unwrap_or(0));
     now.saturating_sub(then)
 }

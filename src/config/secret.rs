@@ -100,7 +100,8 @@ fn read_file(key: &str, path: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-/// A key that others on the machine can read is no secret; refused as ssh does.
+/// A key that everybody on the machine can read is no secret. A group may read it,
+/// as clusters mount their secrets.
 #[cfg(unix)]
 fn check_mode(file: &std::fs::File) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt;
@@ -109,9 +110,9 @@ fn check_mode(file: &std::fs::File) -> Result<(), String> {
     if !metadata.is_file() {
         return Err("is not a regular file".into());
     }
-    match metadata.mode() & 0o077 {
+    match metadata.mode() & 0o027 {
         0 => Ok(()),
-        _ => Err(format!("is open to group or others (mode {:04o}); chmod 600 it", metadata.mode() & 0o7777)),
+        _ => Err(format!("is open to others (mode {:04o}); chmod 600 it", metadata.mode() & 0o7777)),
     }
 }
 

@@ -97,7 +97,7 @@ impl Ledger {
         let task = Arc::new(machine::accept(self.clock.task_id(), Arc::new(submission), self.clock.now()));
         match self.store.create(Arc::clone(&task)).await? {
             Creation::Created => {
-                self.published(&task);
+                self.publish(&task, None);
                 self.nudges.add(task.id);
                 Ok(Submitted { task, replayed: false })
             }
@@ -120,7 +120,7 @@ impl Ledger {
             };
             match self.store.commit(current.revision, Arc::clone(&next)).await? {
                 Commit::Committed => {
-                    self.published(&next);
+                    self.publish(&next, Some(&current));
                     return Ok(Recorded::Task(next));
                 }
                 Commit::Stale => current = self.get(current.id).await?,
@@ -218,14 +218,14 @@ impl Ledger {
         Ok((task, artifact, bytes))
     }
 
-    /// Shows a committed task, and writes the one line by which a task's life can
-    /// be read in the log.
-    fn published(&self, task: &Arc<Task>) {
-        let entered = task.history.last();
-        if entered.is_some_and(|entry| entry.time == task.updated) {
-            let reason = entered.map_or("", |entry| entry.reason.as_str());
-            info!(task_id = %task.id, revision = task.revision.0, state = task.state.word(), reason, "task");
-            metrics::counter!("videogen_task_states_total", "state" => task.state.word()).increment(1);
+    /// Shows a committed task. A change of state is one line, so that a task's life
+    /// can be read in the log with one filter.
+    fn publish(&self, task: &Arc<Task>, before: Option<&Task>) {
+        if before.is_none_or(|before| before.state != task.state) {
+            let (state, revision) = (task.state.word(), task.revision.0);
+            let reason = task.history.last().map_or("", |entry| entry.reason.as_str());
+            info!(task_id = %task.id, revision, state, reason, "task");
+            metrics::counter!("videogen_task_states_total", "state" => state).increment(1);
         }
         self.watchers.publish(task);
     }
