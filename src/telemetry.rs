@@ -15,7 +15,7 @@ pub fn log() {
     // Somebody, such as a test, may have set a subscriber; theirs stays.
     let _ = match std::io::stderr().is_terminal() {
         true => lines.with_target(false).try_init(),
-        false => lines.json().flatten_event(true).try_init(),
+        false => lines.json().flatten_event(true).with_span_list(false).try_init(),
     };
 }
 

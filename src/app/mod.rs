@@ -84,6 +84,10 @@ impl App {
             clock: parts.clock,
         });
         serving.send_replace(true);
+        info!(version = env!("CARGO_PKG_VERSION"), accounts = settings.accounts.len(), "serving");
+        if settings.accounts.is_empty() {
+            warn!("the settings hold no account: nothing can be bought");
+        }
         let grace = settings.server.shutdown_grace;
         Ok(Self { addresses, grace, store: parts.store, serving, closing, resting, writes, doors, supervisor })
     }
