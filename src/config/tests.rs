@@ -171,7 +171,7 @@ fn a_key_file_must_be_private() {
     let path = folder.path().join("key");
     std::fs::write(&path, "hidden\n").unwrap();
     let file = format!("[[accounts]]\nname='a'\nprovider='fal'\napi_key={{ file = '{}' }}", path.display());
-    for (mode, private) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+    for (mode, private) in [(0o600, true), (0o400, true), (0o440, true), (0o620, false), (0o604, false)] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         match load(&file, &[]) {
             Ok(settings) => {
