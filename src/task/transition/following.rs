@@ -1,0 +1,175 @@
+//! The transitions of a task whose job is known: what observations, cancels and
+//! the archive change. How the job came to be is the parent's.
+
+use super::{MISSING_FOR, RECOVERABLE_FOR, Step, has_unknown_attempt};
+use crate::task::event::Observation;
+use crate::task::machine::Applied;
+use crate::task::state::{Artifact, CancelOutcome, Charge, Failure, FailureKind, Output, State, Task};
+
+impl Step<'_> {
+    pub(in crate::task) fn observed_running(&self, observation: &Observation) -> Applied {
+        match observation {
+            Observation::Pending(progress) if *progress == self.task.progress && self.task.missing_since.is_none() => {
+                Applied::Same
+            }
+            Observation::Pending(progress) => self.edited(|task| {
+                task.progress = progress.clone();
+                task.missing_since = None;
+            }),
+            Observation::Succeeded { output, charges } => self.archiving(output, charges),
+            Observation::Failed { failure, charges } => self.job_failed(failure, charges),
+            Observation::Missing => self.missing(),
+        }
+    }
+
+    fn archiving(&self, output: &Output, charges: &[Charge]) -> Applied {
+        self.entered(State::Archiving, "the provider is done", |task| {
+            task.output = Some(output.clone());
+            take_charges(task, charges);
+            task.missing_since = None;
+            outrun_cancel(task);
+        })
+    }
+
+    /// A job that fails after the provider was asked to stop it has been stopped.
+    fn job_failed(&self, failure: &Failure, charges: &[Charge]) -> Applied {
+        let asked = self.task.cancellation.is_some_and(|wish| wish.outcome == CancelOutcome::AskedUpstream);
+        if asked {
+            return self.entered(State::Cancelled, "the provider stopped the job", |task| {
+                task.cancellation = self.cancellation(CancelOutcome::Confirmed);
+                take_charges(task, charges);
+            });
+        }
+        self.entered(State::Failed, &failure.message, |task| {
+            let maybe_charged = failure.maybe_charged || has_unknown_attempt(task);
+            task.failure = Some(Failure { maybe_charged, ..failure.clone() });
+            take_charges(task, charges);
+        })
+    }
+
+    /// One "not found" is not believed: providers answer it for jobs that they
+    /// have. Only one that lasts is.
+    fn missing(&self) -> Applied {
+        match self.task.missing_since {
+            None => self.edited(|task| task.missing_since = Some(self.now)),
+            Some(since) if self.now < since + MISSING_FOR => Applied::Same,
+            Some(_) => self.fail(Failure::charged(
+                FailureKind::ProviderLostJob,
+                "the provider no longer knows the job that it had accepted",
+            )),
+        }
+    }
+
+    pub(in crate::task) fn deadline_while_running(&self) -> Applied {
+        self.fail(Failure {
+            recoverable_until: Some(self.now + RECOVERABLE_FOR),
+            ..Failure::charged(FailureKind::Deadline, "the provider did not finish within the generation timeout")
+        })
+    }
+
+    pub(in crate::task) fn cancel_answered(&self, outcome: CancelOutcome) -> Applied {
+        let Some(wish) = self.task.cancellation else { return Applied::NotAllowed };
+        match outcome {
+            CancelOutcome::Confirmed => self.cancelled("the provider cancelled the job before it ran"),
+            CancelOutcome::Requested => Applied::Same,
+            CancelOutcome::AskedUpstream | CancelOutcome::NotSupported | CancelOutcome::TooLate => {
+                if wish.outcome == outcome {
+                    return Applied::Same;
+                }
+                self.edited(|task| task.cancellation = self.cancellation(outcome))
+            }
+        }
+    }
+
+    pub(in crate::task) fn wish_to_cancel(&self) -> Applied {
+        match self.task.cancellation {
+            Some(_) => Applied::Same,
+            None => self.edited(|task| task.cancellation = self.cancellation(CancelOutcome::Requested)),
+        }
+    }
+
+    pub(in crate::task) fn too_late_to_cancel(&self) -> Applied {
+        match self.task.cancellation {
+            Some(_) => Applied::Same,
+            None => self.edited(|task| task.cancellation = self.cancellation(CancelOutcome::TooLate)),
+        }
+    }
+
+    /// While the file is fetched only a fresh link matters.
+    pub(in crate::task) fn observed_archiving(&self, observation: &Observation) -> Applied {
+        match observation {
+            Observation::Succeeded { output, charges } if Some(output) != self.task.output.as_ref() => {
+                self.edited(|task| {
+                    task.output = Some(output.clone());
+                    take_charges(task, charges);
+                })
+            }
+            Observation::Succeeded { .. }
+            | Observation::Pending(_)
+            | Observation::Failed { .. }
+            | Observation::Missing => Applied::Same,
+        }
+    }
+
+    /// A failed task that may be recovered takes the late video, and gives up for
+    /// good when the provider does.
+    pub(in crate::task) fn observed_failed(&self, observation: &Observation) -> Applied {
+        match observation {
+            _ if !self.task.is_recoverable(self.now) || self.task.job.is_none() => Applied::Same,
+            Observation::Succeeded { output, .. } if Some(output) == self.task.output.as_ref() => Applied::Same,
+            Observation::Succeeded { output, charges } => self.edited(|task| {
+                task.output = Some(output.clone());
+                take_charges(task, charges);
+            }),
+            // The video is there and is being fetched: the job goes backwards.
+            Observation::Failed { .. } if self.task.output.is_some() => Applied::Same,
+            Observation::Failed { failure, charges } => self.edited(|task| {
+                take_charges(task, charges);
+                let maybe_charged = failure.maybe_charged || has_unknown_attempt(task);
+                if let Some(known) = &mut task.failure {
+                    known.recoverable_until = None;
+                    known.maybe_charged = maybe_charged;
+                }
+            }),
+            Observation::Pending(_) | Observation::Missing => Applied::Same,
+        }
+    }
+
+    pub(in crate::task) fn succeeded(&self, artifact: Artifact) -> Applied {
+        self.entered(State::Succeeded, "the video is stored", |task| {
+            task.artifact = Some(artifact);
+            task.failure = None;
+            outrun_cancel(task);
+        })
+    }
+
+    pub(in crate::task) fn fail(&self, failure: Failure) -> Applied {
+        self.entered(State::Failed, &failure.message.clone(), |task| task.failure = Some(failure))
+    }
+
+    /// The late video of a failed task could not be kept: the failure stays, and
+    /// now for good.
+    pub(in crate::task) fn fail_again(&self, failure: &Failure) -> Applied {
+        self.edited(|task| {
+            task.output = None;
+            task.failure = Some(failure.clone());
+        })
+    }
+}
+
+/// The video is there: a wish to cancel that is still open came too late.
+fn outrun_cancel(task: &mut Task) {
+    if let Some(cancellation) = &mut task.cancellation
+        && matches!(cancellation.outcome, CancelOutcome::Requested | CancelOutcome::AskedUpstream)
+    {
+        cancellation.outcome = CancelOutcome::TooLate;
+    }
+}
+
+/// Takes over what the provider reports to have charged. A report without any
+/// does not take back an earlier one.
+fn take_charges(task: &mut Task, charges: &[Charge]) {
+    if !charges.is_empty() {
+        task.charges = charges.to_vec();
+    }
+}
