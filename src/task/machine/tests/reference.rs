@@ -88,7 +88,8 @@ impl Reference {
             (S::Running, E::Observed(O::Failed { .. })) => self.fail(now, false),
             (S::Running, E::Observed(O::Pending(_))) => self.missing = None,
             (S::Running, E::Observed(O::Missing)) => {
-                if now >= *self.missing.get_or_insert(now) + MISSING_FOR {
+                let since = *self.missing.get_or_insert(now);
+                if now >= since + MISSING_FOR {
                     self.fail(now, false);
                 }
             }
