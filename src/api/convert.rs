@@ -65,7 +65,7 @@ impl Judge<'_> {
             return Err(wrong.status(None).unwrap_or_else(|| status::model_unknown(&name)));
         };
         let spec = self.spec(model.name.clone(), spec, &mut wrong);
-        let checked = model.check(spec).map_err(|violations| wrong.0.extend(violations)).ok();
+        let checked = model.check(spec).map_err(|violations| wrong.extend(violations)).ok();
         if let Some(status) = wrong.status(Some(model.name.as_str())) {
             return Err(status);
         }
@@ -116,10 +116,10 @@ impl Judge<'_> {
             model,
             prompt,
             negative_prompt,
-            start_image: start_image.and_then(|image| self.image("spec.start_image", image, wrong)),
-            end_image: end_image.and_then(|image| self.image("spec.end_image", image, wrong)),
+            start_image: start_image.map(|image| self.image("spec.start_image", image, wrong)),
+            end_image: end_image.map(|image| self.image("spec.end_image", image, wrong)),
             reference_images: references
-                .filter_map(|(n, image)| self.image(&format!("spec.reference_images[{n}]"), image, wrong))
+                .map(|(n, image)| self.image(&format!("spec.reference_images[{n}]"), image, wrong))
                 .collect(),
             duration_s: duration.and_then(|duration| whole_seconds(duration, wrong)),
             aspect_ratio: word("spec.aspect_ratio", aspect_ratio, wrong),
@@ -131,15 +131,25 @@ impl Judge<'_> {
         }
     }
 
-    fn image(&self, field: &str, image: pb::Image, wrong: &mut Wrong) -> Option<Image> {
+    /// A wrong image stays an image, so that the model is not said to lack one.
+    fn image(&self, field: &str, image: pb::Image, wrong: &mut Wrong) -> Image {
         match image.source {
-            Some(pb::image::Source::Uri(uri)) => match self.guard.check_url(&uri) {
-                Ok(_) => Some(Image::Uri(uri)),
-                Err(forbidden) => wrong.none(field, &forbidden.to_string()),
-            },
-            Some(pb::image::Source::Data(data)) if is_picture(&data) => Some(Image::Data(data)),
-            Some(pb::image::Source::Data(_)) => wrong.none(field, "must be the bytes of a jpeg or png"),
-            None => wrong.none(field, "must have a uri or data"),
+            Some(pb::image::Source::Uri(uri)) => {
+                if let Err(forbidden) = self.guard.check_url(&uri) {
+                    wrong.add(field, &forbidden.to_string());
+                }
+                Image::Uri(uri)
+            }
+            Some(pb::image::Source::Data(data)) => {
+                if !is_picture(&data) {
+                    wrong.add(field, "must be the bytes of a jpeg or png");
+                }
+                Image::Data(data)
+            }
+            None => {
+                wrong.add(field, "must have a uri or data");
+                Image::Uri(String::new())
+            }
         }
     }
 
@@ -178,13 +188,22 @@ pub fn task_id(text: &str) -> Result<TaskId, Status> {
     }
 }
 
-/// Everything wrong with a request.
+/// Everything wrong with a request: the first complaint about each field.
 #[derive(Default)]
 struct Wrong(Vec<Violation>);
 
 impl Wrong {
     fn add(&mut self, field: &str, message: &str) {
-        self.0.push(Violation { field: field.to_owned(), message: message.to_owned(), kind: ViolationKind::Invalid });
+        let (field, message) = (field.to_owned(), message.to_owned());
+        self.extend(vec![Violation { field, message, kind: ViolationKind::Invalid }]);
+    }
+
+    fn extend(&mut self, violations: Vec<Violation>) {
+        for violation in violations {
+            if self.0.iter().all(|known| known.field != violation.field) {
+                self.0.push(violation);
+            }
+        }
     }
 
     fn none<T>(&mut self, field: &str, message: &str) -> Option<T> {

@@ -2,8 +2,11 @@
 //! temporary folder.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -47,6 +50,11 @@ impl House {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let simulator = Simulator::start(listener, provider).await.unwrap();
+        Self::on(simulator, extra).await
+    }
+
+    /// A house before a provider that is there already.
+    pub async fn on(simulator: simulator::Running, extra: &[(&str, &str)]) -> Self {
         let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Self::open(simulator, tempfile::tempdir().unwrap(), extra).await
     }
@@ -93,6 +101,42 @@ impl House {
         seen
     }
 
+    /// Follows a task until it is as wanted, and hands back that state.
+    pub async fn until(&mut self, id: &str, wanted: impl Fn(&pb::Task) -> bool) -> pb::Task {
+        let request = pb::WatchRequest { task_id: id.to_owned(), ..Default::default() };
+        let mut stream = self.client.watch(request).await.unwrap().into_inner();
+        let mut last = None;
+        while let Some(message) = within(stream.message()).await.unwrap() {
+            match message.event {
+                Some(pb::watch_response::Event::Task(task)) if wanted(&task) => return task,
+                event => last = event,
+            }
+        }
+        panic!("the task ended otherwise: {last:?}");
+    }
+
+    /// The newest state of a task.
+    pub async fn get(&mut self, id: &str) -> pb::Task {
+        let request = pb::GetTaskRequest { task_id: id.to_owned() };
+        self.client.get_task(request).await.unwrap().into_inner().task.unwrap()
+    }
+
+    /// Asks for a task to be stopped.
+    pub async fn cancel(&mut self, id: &str) -> Result<pb::Task, Status> {
+        let request = pb::CancelTaskRequest { task_id: id.to_owned() };
+        Ok(self.client.cancel_task(request).await?.into_inner().task.unwrap())
+    }
+
+    /// One page of tasks.
+    pub async fn list(&mut self, request: pb::ListTasksRequest) -> Result<pb::ListTasksResponse, Status> {
+        Ok(self.client.list_tasks(request).await?.into_inner())
+    }
+
+    /// Whether no task is stored and nothing was bought.
+    pub async fn is_untouched(&mut self) -> bool {
+        self.list(pb::ListTasksRequest::default()).await.unwrap().tasks.is_empty() && self.bought() == 0
+    }
+
     /// The final state of a task.
     pub async fn finished(&mut self, id: &str) -> pb::Task {
         self.follow(id).await.pop().unwrap()
@@ -111,6 +155,18 @@ impl House {
             }
         }
         Ok((header.unwrap(), bytes))
+    }
+
+    /// The folder of stored videos.
+    pub fn videos(&self) -> PathBuf {
+        self.folder.path().join("videos")
+    }
+
+    /// The provider's jobs, as its control page shows them.
+    pub async fn jobs(&self) -> Vec<serde_json::Value> {
+        let page = reqwest::get(format!("{}/simulator/jobs", self.simulator.base_url())).await.unwrap();
+        let page: serde_json::Value = serde_json::from_slice(&page.bytes().await.unwrap()).unwrap();
+        page["jobs"].as_array().unwrap().clone()
     }
 
     /// How many creates the provider accepted.
@@ -170,7 +226,32 @@ pub fn request(spec: pb::Spec) -> pb::SubmitRequest {
 
 /// Text to video with this model.
 pub fn text(model: &str) -> pb::Spec {
-    pb::Spec { model: model.to_owned(), prompt: "a red kite over dunes".to_owned(), ..Default::default() }
+    prompted(model, "a red kite over dunes")
+}
+
+/// Text to video with this model and prompt.
+pub fn prompted(model: &str, prompt: &str) -> pb::Spec {
+    pb::Spec { model: model.to_owned(), prompt: prompt.to_owned(), ..Default::default() }
+}
+
+/// Follows every task that matches.
+pub fn by_filter(filter: pb::TaskFilter) -> pb::WatchRequest {
+    pb::WatchRequest { filter: Some(filter), ..Default::default() }
+}
+
+/// Follows one task from a revision on.
+pub fn from_revision(task: &pb::Task) -> pb::WatchRequest {
+    pb::WatchRequest { task_id: task.id.clone(), after_revision: task.revision, ..Default::default() }
+}
+
+/// The next task of a watch, past heartbeats; nothing at its end.
+pub async fn next_task(stream: &mut tonic::Streaming<pb::WatchResponse>) -> Result<Option<pb::Task>, Status> {
+    while let Some(message) = within(stream.message()).await? {
+        if let Some(pb::watch_response::Event::Task(task)) = message.event {
+            return Ok(Some(task));
+        }
+    }
+    Ok(None)
 }
 
 /// The result, or a failure when it does not come in time.
@@ -184,4 +265,30 @@ pub fn told(status: &Status) -> (Code, String, Vec<String>) {
     assert_eq!(info.domain, "videogen");
     let bad = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
     (status.code(), info.reason, bad.into_iter().map(|violation| violation.field).collect())
+}
+
+/// Provider options, written as JSON.
+pub fn options(json: &serde_json::Value) -> Option<Struct> {
+    let Some(Kind::StructValue(options)) = value(json).kind else { panic!("not an object: {json}") };
+    Some(options)
+}
+
+fn value(json: &serde_json::Value) -> Value {
+    let kind = match json {
+        serde_json::Value::Null => Kind::NullValue(0),
+        serde_json::Value::Bool(flag) => Kind::BoolValue(*flag),
+        serde_json::Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap()),
+        serde_json::Value::String(text) => Kind::StringValue(text.clone()),
+        serde_json::Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(value).collect() }),
+        serde_json::Value::Object(fields) => {
+            let fields = fields.iter().map(|(key, field)| (key.clone(), value(field))).collect();
+            Kind::StructValue(Struct { fields })
+        }
+    };
+    Value { kind: Some(kind) }
+}
+
+/// A picture by its link.
+pub fn link(uri: &str) -> Option<pb::Image> {
+    Some(pb::Image { source: Some(pb::image::Source::Uri(uri.to_owned())) })
 }

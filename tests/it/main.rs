@@ -3,4 +3,6 @@
 //! gRPC to it.
 
 mod house;
+mod input;
+mod raw;
 mod story;
