@@ -13,7 +13,7 @@ use crate::ledger::{LedgerError, Recorded};
 use crate::providers::contract::{Found, Order};
 use crate::task::backoff::{self, LookUp};
 use crate::task::event::Event;
-use crate::task::state::{Attempt, State, Task};
+use crate::task::state::{Attempt, AttemptOutcome, State, Task};
 use crate::task::transition::may_buy_again;
 
 /// How often a create that stayed unknown is still looked for, after its task has
@@ -28,7 +28,7 @@ impl Driver {
         let Some(task) = self.note_interruption(task).await? else { return Ok(Some(Duration::ZERO)) };
         let Some(attempt) = task.attempt() else { return Ok(None) };
         if task.state.is_final() {
-            return self.look_late(&task, attempt, account).await;
+            return self.look_late(&task, account).await;
         }
         let now = self.clock.now();
         let window_left = self.unknown_window.saturating_sub(since(now, attempt.unknown_since.unwrap_or(attempt.sent)));
@@ -42,9 +42,10 @@ impl Driver {
         let (again, may_resend) = match backoff::look_up(since(now, attempt.sent)) {
             LookUp::Wait(wait) => return Ok(Some(wait.min(window_left))),
             LookUp::Look(again) => (again, false),
-            LookUp::LookThenResend => (LATER_LOOK, abilities.refuses_duplicates),
+            // What the caller no longer wants is looked for, but not asked for again.
+            LookUp::LookThenResend => (LATER_LOOK, abilities.refuses_duplicates && task.cancellation.is_none()),
         };
-        match self.find(&task, attempt, account).await? {
+        match self.find(&task, account).await? {
             Sought::Settled(again) => Ok(again),
             Sought::Nothing if may_resend => {
                 info!("nothing was found; sending the same create again");
@@ -78,27 +79,47 @@ impl Driver {
     }
 
     /// The task has failed for want of an answer, but its video may still be found.
-    async fn look_late(&self, task: &Arc<Task>, attempt: &Attempt, account: &Account) -> Result<Again, LedgerError> {
+    async fn look_late(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
         if !account.provider.abilities().finds_by_marker {
             return Ok(None);
         }
-        match self.find(task, attempt, account).await? {
+        match self.find(task, account).await? {
             Sought::Settled(again) => Ok(again),
             Sought::Nothing | Sought::Unanswered => Ok(Some(LATE_LOOK)),
         }
     }
 
-    async fn find(&self, task: &Arc<Task>, attempt: &Attempt, account: &Account) -> Result<Sought, LedgerError> {
+    /// Looks for the job of every attempt whose outcome is unknown, the last one
+    /// first. Where a later attempt was allowed, an earlier one may still have bought.
+    async fn find(&self, task: &Arc<Task>, account: &Account) -> Result<Sought, LedgerError> {
+        let unknown = task.attempts.iter().rev().filter(|attempt| attempt.outcome == AttemptOutcome::Unknown);
+        let mut sought = Sought::Nothing;
+        for attempt in unknown {
+            match self.find_one(task, attempt, account).await? {
+                Sought::Settled(again) => return Ok(Sought::Settled(again)),
+                Sought::Nothing => {}
+                Sought::Unanswered => sought = Sought::Unanswered,
+            }
+        }
+        Ok(sought)
+    }
+
+    async fn find_one(&self, task: &Arc<Task>, attempt: &Attempt, account: &Account) -> Result<Sought, LedgerError> {
         let Some(model) = self.model(task) else { return Ok(Sought::Unanswered) };
-        let spec = &task.submission.spec;
-        let order = Order { spec, model: &model, marker: &attempt.marker, callback: None, sends: attempt.sends };
+        let order = Order {
+            spec: &task.submission.spec,
+            model: &model,
+            marker: &attempt.marker,
+            callback: None,
+            sends: attempt.sends,
+        };
         let looked = async {
             account.turn().await;
             account.provider.find(order).await
         };
         match self.stop.run_until_cancelled(looked).await {
             Some(Ok(Found::Job(job))) => {
-                info!(job_id = %job.id, "the job was found");
+                info!(job_id = %job.id, attempt = attempt.number, "the job was found");
                 let found = Event::JobFound { attempt: attempt.number, job };
                 Ok(Sought::Settled(self.record(task, found).await?))
             }
