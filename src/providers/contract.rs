@@ -22,8 +22,14 @@ pub trait Provider: Send + Sync {
     /// Sends the paid create, once.
     async fn submit(&self, order: Order<'_>) -> Created;
 
-    /// Asks after jobs: at most [`Abilities::poll_batch`] of them. The answers
-    /// stand in the order of the jobs.
+    /// How many jobs like this one a single request can ask after: at most
+    /// [`Abilities::poll_batch`].
+    fn batch_of(&self, _job: &Job) -> usize {
+        self.abilities().poll_batch
+    }
+
+    /// Asks after jobs: at most as many as [`Provider::batch_of`] says of each. The
+    /// answers stand in the order of the jobs.
     async fn poll(&self, jobs: &[Job]) -> Vec<Result<Observation, Trouble>>;
 
     /// Looks for the job that this order bought, where the provider offers it.

@@ -1,6 +1,7 @@
 //! One account at work: its adapter, its rate, and the polls of its jobs gathered
 //! into as few requests as the provider allows.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -67,27 +68,47 @@ fn trouble(reason: &str) -> Trouble {
     Trouble { reason: reason.to_owned(), retry_after: None }
 }
 
-/// Gathers polls into requests until the account is dropped.
+/// Gathers polls into requests until the account is dropped. One request, one turn
+/// of the rate.
 async fn gather(provider: Arc<dyn Provider>, rate: Arc<Rate>, mut asked: mpsc::Receiver<Asked>) {
-    let most = provider.abilities().poll_batch.max(1);
+    let mut waiting = VecDeque::new();
     let mut requests = JoinSet::new();
-    while let Some(first) = asked.recv().await {
-        let mut batch = vec![first];
-        if most > 1 {
-            // Whatever waits for the rate anyway makes the batch larger for free.
+    loop {
+        if waiting.is_empty() {
+            let Some(first) = asked.recv().await else { return };
+            waiting.push_back(first);
+        }
+        let most = waiting.front().map_or(1, |(job, _)| provider.batch_of(job));
+        if waiting.len() < most {
             tokio::time::sleep(LINGER).await;
         }
+        // Whatever waits for the rate anyway makes the batch larger for free.
         rate.turn().await;
-        while batch.len() < most
+        while waiting.len() < WAITING_POLLS
             && let Ok(next) = asked.try_recv()
         {
-            batch.push(next);
+            waiting.push_back(next);
         }
         while requests.len() >= POLLS_AT_ONCE {
             requests.join_next().await;
         }
-        requests.spawn(ask(Arc::clone(&provider), batch));
+        requests.spawn(ask(Arc::clone(&provider), batch(provider.as_ref(), &mut waiting)));
     }
+}
+
+/// Takes the poll that has waited longest, and those that go into one request with
+/// it.
+fn batch(provider: &dyn Provider, waiting: &mut VecDeque<Asked>) -> Vec<Asked> {
+    let most = waiting.front().map_or(1, |(job, _)| provider.batch_of(job).max(1));
+    let (mut taken, mut left) = (Vec::new(), VecDeque::new());
+    for asked in waiting.drain(..) {
+        match taken.len() < most && provider.batch_of(&asked.0) == most {
+            true => taken.push(asked),
+            false => left.push_back(asked),
+        }
+    }
+    *waiting = left;
+    taken
 }
 
 async fn ask(provider: Arc<dyn Provider>, batch: Vec<Asked>) {

@@ -215,6 +215,14 @@ impl Provider for Kling {
         Abilities { poll_batch: QUERY_BATCH, finds_by_marker: true, refuses_duplicates: true, cancels: false }
     }
 
+    /// Only the new standard has a batch query.
+    fn batch_of(&self, job: &Job) -> usize {
+        match Place::read(&job.handle) {
+            Some(Place::New) => QUERY_BATCH,
+            Some(Place::Legacy(_)) | None => 1,
+        }
+    }
+
     async fn submit(&self, order: Order<'_>) -> Created {
         let draft = match Draft::of(&order) {
             Ok(draft) => draft,
