@@ -9,7 +9,7 @@ mod folder;
 mod moov;
 mod read;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 

@@ -35,7 +35,7 @@ fn track(handler: &[u8; 4], width: u32, height: u32) -> Vec<u8> {
 }
 
 /// A whole MP4 file whose pictures take that many bytes.
-pub(super) fn mp4(data: usize) -> Vec<u8> {
+pub(crate) fn mp4(data: usize) -> Vec<u8> {
     let pictures: Vec<u8> = (0..data).map(|i| (i % 251) as u8).collect();
     [ftyp(b"isom"), moov(), boxed(b"mdat", &pictures)].concat()
 }

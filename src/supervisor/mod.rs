@@ -8,6 +8,8 @@ mod drive;
 pub mod limits;
 mod reconcile;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
