@@ -17,7 +17,8 @@ import grpc
 
 from checks import check, equal, fails_with, is_mp4, run
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "examples/python"))
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "examples/python"))
 
 import generate  # noqa: E402
 from stubs import pb, rpc  # noqa: E402
@@ -119,9 +120,10 @@ def failure():
     assert "\nfailed" in out and reason, (out, reason)
 
 
-@check("the quickstart of the README leaves a file")
+@check("the quickstart is the one of the README, and leaves a file")
 def quickstart():
     source = pathlib.Path(generate.__file__).with_name("quickstart.py").read_text()
+    assert f"```python\n{source}```" in (ROOT / "README.md").read_text(), "README.md quotes another one"
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         script = pathlib.Path("quickstart.py")
         script.write_text(source.replace("127.0.0.1:50051", SERVER))
