@@ -2,22 +2,19 @@
 //! or 256 MiB. `cargo bench --bench store_settings [-- TASKS [SECONDS]]`; prints, for
 //! one caller and for 64, operations per second, bytes written each, and memory.
 
-use std::collections::BTreeMap;
-use std::error::Error;
+mod common;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use uuid::Uuid;
 
-use videogen::store::contract::{Commit, Creation, TaskStore};
+use videogen::store::contract::{Commit, TaskStore};
 use videogen::store::{SledStore, StoreSettings, open};
-use videogen::task::id::{AccountName, ModelName, RequestId, Revision, TaskId};
-use videogen::task::spec::{Spec, Submission, UnknownPolicy};
-use videogen::task::state::{HistoryEntry, Progress, State, Task};
+use videogen::task::state::Task;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use common::Result;
+use common::tasks::{fill, task};
 
 const SETTINGS: [(Option<u64>, u64); 6] =
     [(None, 64), (Some(500), 64), (Some(5000), 64), (None, 256), (Some(500), 256), (Some(5000), 256)];
@@ -84,24 +81,6 @@ async fn measure(flush_every_ms: Option<u64>, cache_mib: u64, tasks: u64, time: 
     Ok(())
 }
 
-async fn fill(store: &Arc<SledStore>, tasks: u64) {
-    let next = Arc::new(AtomicU64::new(0));
-    let fillers = (0..256).map(|_| {
-        let (store, next) = (Arc::clone(store), Arc::clone(&next));
-        tokio::spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= tasks {
-                    return;
-                }
-                let creation = store.create(Arc::new(task(number))).await.expect("the store works");
-                assert_eq!(creation, Creation::Created);
-            }
-        })
-    });
-    join_all(fillers).await;
-}
-
 /// Commits to tasks all over the store, each caller to its own, as polls do.
 async fn commits(store: &Arc<SledStore>, callers: u64, tasks: u64, time: Duration) -> u64 {
     let until = Instant::now() + time;
@@ -122,51 +101,6 @@ async fn commits(store: &Arc<SledStore>, callers: u64, tasks: u64, time: Duratio
         })
     });
     join_all(callers).await.into_iter().map(|operations| operations.expect("callers do not panic")).sum()
-}
-
-fn task(number: u64) -> Task {
-    let ms = 1_795_392_000_000 + u128::from(number);
-    let created = SystemTime::UNIX_EPOCH + Duration::from_millis(ms as u64);
-    let model = ModelName::parse("kling/kling-v2-1").expect("it has both parts");
-    // Hardly compressible, the same for the same number.
-    let mut noise = number;
-    let mut prompt = String::new();
-    while prompt.len() < 900 {
-        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        prompt.push_str(&format!("{noise:x}"));
-    }
-    let submission = Submission {
-        request_id: RequestId::new(format!("request-{number}")),
-        fingerprint: [7; 32],
-        spec: Spec { prompt, ..Spec::new(model) },
-        account: AccountName::new("main"),
-        generation_timeout: Duration::from_secs(3600),
-        typical: Duration::from_secs(180),
-        policy: UnknownPolicy::AtMostOnce,
-        labels: BTreeMap::new(),
-        warnings: Vec::new(),
-    };
-    Task {
-        id: TaskId::new(Uuid::from_u128(ms << 80 | 7 << 76 | 0b10 << 62 | u128::from(number))),
-        revision: Revision(1),
-        state: State::Running,
-        submission: Arc::new(submission),
-        job: None,
-        progress: Progress::default(),
-        output: None,
-        artifact: None,
-        failure: None,
-        attempts: Vec::new(),
-        charges: Vec::new(),
-        cancellation: None,
-        history: vec![HistoryEntry { state: State::Running, time: created, reason: "accepted".to_owned() }],
-        missing_since: None,
-        created,
-        updated: created,
-        started: None,
-        ended: None,
-        deadline: created + Duration::from_secs(86_400),
-    }
 }
 
 /// What this process has asked to be written and what it was charged for, in
