@@ -9,7 +9,7 @@ pub mod tasks;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Lines};
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -23,8 +23,8 @@ pub fn role() -> Vec<String> {
 
 /// Another process that ends with its handle.
 pub struct Process {
-    child: std::process::Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    child: Child,
+    lines: Lines<Box<dyn BufRead + Send>>,
 }
 
 impl Process {
@@ -32,7 +32,19 @@ impl Process {
     pub fn in_role(role: &[String]) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?).args(role).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or("no standard output")?;
-        Ok(Self { child, lines: BufReader::new(output).lines() })
+        Ok(Self { child, lines: (Box::new(BufReader::new(output)) as Box<dyn BufRead + Send>).lines() })
+    }
+
+    /// The product itself. It announces its doors on standard error.
+    pub fn of_the_product(command: &mut Command) -> Result<Self> {
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let output = child.stderr.take().ok_or("no standard error")?;
+        Ok(Self { child, lines: (Box::new(BufReader::new(output)) as Box<dyn BufRead + Send>).lines() })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The next line that it prints. Blocks.
