@@ -2,7 +2,11 @@
 //! real store in a folder of its own and the simulator for a provider, and speaks
 //! gRPC to it.
 
+mod cancel;
+mod download;
 mod house;
 mod input;
+mod list;
 mod raw;
 mod story;
+mod submit;
