@@ -67,8 +67,13 @@ impl House {
         let served = tokio::spawn(app.run_until(async {
             let _ = stopped.await;
         }));
-        let client = VideoGenClient::connect(format!("http://{}", addresses.grpc)).await.unwrap();
+        let client = VideoGenClient::new(channel(&addresses).await);
         Self { simulator, client, addresses, folder, extra, stop, served }
+    }
+
+    /// A connection of its own.
+    pub async fn channel(&self) -> Channel {
+        channel(&self.addresses).await
     }
 
     /// Drains the service and says how that ended. The provider goes on.
@@ -173,6 +178,10 @@ impl House {
     pub fn bought(&self) -> usize {
         self.simulator.ledger().len()
     }
+}
+
+async fn channel(addresses: &Addresses) -> Channel {
+    Channel::from_shared(format!("http://{}", addresses.grpc)).unwrap().connect().await.unwrap()
 }
 
 /// What is left of a house whose service has ended: enough to build it again.

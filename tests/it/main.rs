@@ -4,9 +4,14 @@
 
 mod cancel;
 mod download;
+mod faults;
 mod house;
 mod input;
+mod jobs;
+mod limits;
 mod list;
 mod raw;
+mod reflection;
 mod story;
 mod submit;
+mod watch;

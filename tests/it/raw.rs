@@ -48,8 +48,7 @@ impl Decoder for Raw {
 }
 
 async fn send(house: &House, method: &'static str, message: Vec<u8>) -> Result<Bytes, Status> {
-    let channel = tonic::transport::Endpoint::new(format!("http://{}", house.addresses.grpc)).unwrap();
-    let mut client = tonic::client::Grpc::new(channel.connect().await.unwrap());
+    let mut client = tonic::client::Grpc::new(house.channel().await);
     client.ready().await.unwrap();
     let path = http::uri::PathAndQuery::from_static(method);
     client.unary(Request::new(Bytes::from(message)), path, Raw).await.map(tonic::Response::into_inner)

@@ -1,0 +1,161 @@
+//! A provider that misbehaves around the paid create: nothing is bought twice, and
+//! what cannot be known is said.
+
+use std::time::Duration;
+
+use pb::{AttemptOutcome, FailureKind, TaskState, UnknownOutcomePolicy};
+use videogen::api::pb;
+use videogen::simulator;
+
+use crate::house::{House, prompted, request};
+
+const KLING: [&str; 2] = ["kling/kling-3.0", "kling/kling-v2-6"];
+const FAL: &str = "fal/fal-ai/veo3.1";
+
+fn went_through(task: &pb::Task, state: TaskState) -> bool {
+    task.history.iter().any(|entry| entry.state() == state)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_of_klings_is_looked_up_and_never_bought_again() {
+    let mut house = House::new().await;
+    let mut tasks = Vec::new();
+    for model in KLING {
+        for fault in ["accept_drop", "accept_error", "accept_html", "unreadable"] {
+            tasks.push((fault, house.submit(prompted(model, &format!("a kite [sim:{fault}]"))).await));
+        }
+    }
+    for (fault, task) in &tasks {
+        let end = house.finished(&task.id).await;
+        assert_eq!(end.state(), TaskState::Succeeded, "{fault}: {:?}", end.failure);
+        assert!(went_through(&end, TaskState::Reconciling), "{fault}: {:?}", end.history);
+        let [attempt] = end.attempts.as_slice() else { panic!("{fault}: {:?}", end.attempts) };
+        assert_eq!((attempt.outcome(), attempt.sends), (AttemptOutcome::Accepted, 1), "{fault}");
+        let sold = house.simulator.ledger().into_iter().filter(|entry| entry.marker.as_ref() == Some(&attempt.marker));
+        let jobs: Vec<_> = sold.map(|entry| entry.job_id).collect();
+        assert_eq!(jobs, [end.provider_job_id.as_str()], "{fault}");
+    }
+    assert_eq!(house.bought(), tasks.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_of_fals_stays_unknown_and_is_never_bought_again() {
+    let quick = simulator::Settings::quick(Duration::from_millis(300));
+    let mut house = House::with(quick, &[("SUBMIT__UNKNOWN_WINDOW", "2s")]).await;
+    for fault in ["accept_drop", "accept_error", "accept_html", "unreadable"] {
+        let before = house.bought();
+        let task = house.submit(prompted(FAL, &format!("a kite [sim:{fault}]"))).await;
+        let unknown = house.until(&task.id, |task| task.state() == TaskState::Reconciling).await;
+        assert_eq!(unknown.attempts[0].outcome(), AttemptOutcome::Unknown, "{fault}");
+
+        let end = house.finished(&task.id).await;
+        let failure = end.failure.clone().unwrap();
+        assert_eq!((end.state(), failure.kind()), (TaskState::Failed, FailureKind::SubmitOutcomeUnknown), "{fault}");
+        assert!(failure.maybe_charged && failure.recoverable_until.is_some(), "{fault}: {failure:?}");
+        assert_eq!((house.bought() - before, end.attempts.len()), (1, 1), "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_allows_a_second_purchase_gets_one_and_both_are_on_record() {
+    let quick = simulator::Settings::quick(Duration::from_millis(300));
+    let mut house = House::with(quick, &[("SUBMIT__UNKNOWN_WINDOW", "2s")]).await;
+    house.simulator.inject(simulator::Fault::new(simulator::FaultKind::AcceptDrop));
+    let mut asked = request(prompted(FAL, "a kite"));
+    asked.unknown_outcome_policy = UnknownOutcomePolicy::AtLeastOnce.into();
+    asked.max_paid_attempts = 2;
+    let task = house.try_submit(asked).await.unwrap();
+    let end = house.finished(&task.id).await;
+    assert_eq!(end.state(), TaskState::Succeeded, "{:?}", end.failure);
+    let outcomes: Vec<_> = end.attempts.iter().map(pb::Attempt::outcome).collect();
+    assert_eq!(outcomes, [AttemptOutcome::Unknown, AttemptOutcome::Accepted]);
+    assert_ne!(end.attempts[0].marker, end.attempts[1].marker);
+    assert_eq!(house.bought(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_create_waits_in_the_queue_and_is_bought_once() {
+    let mut house = House::new().await;
+    for model in KLING {
+        for fault in ["rate_limited", "parallel_limited"] {
+            let before = house.bought();
+            let task = house.submit(prompted(model, &format!("a kite [sim:{fault}*2]"))).await;
+            let end = house.finished(&task.id).await;
+            assert_eq!(end.state(), TaskState::Succeeded, "{model} {fault}: {:?}", end.failure);
+            let queued = end.history.iter().filter(|entry| entry.state() == TaskState::Queued).count();
+            assert_eq!((queued, end.attempts.len(), end.attempts[0].sends), (3, 1, 3), "{model} {fault}");
+            assert_eq!(house.bought() - before, 1, "{model} {fault}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_create_fails_with_the_providers_reason_and_costs_nothing() {
+    let mut house = House::new().await;
+    for (model, code, kind) in [
+        (KLING[0], 1201, FailureKind::ProviderRefused),
+        (KLING[0], 1301, FailureKind::Moderated),
+        (KLING[1], 1301, FailureKind::Moderated),
+        (KLING[0], 1102, FailureKind::ProviderFunds),
+        (KLING[1], 1101, FailureKind::ProviderFunds),
+        (KLING[0], 1002, FailureKind::ProviderAuth),
+        (KLING[1], 1103, FailureKind::ProviderAuth),
+        // The simulator's words for any status: the balance is exhausted.
+        (FAL, 403, FailureKind::ProviderFunds),
+    ] {
+        let task = house.submit(prompted(model, &format!("a kite [sim:refuse={code}]"))).await;
+        let end = house.finished(&task.id).await;
+        let failure = end.failure.clone().unwrap_or_default();
+        assert_eq!((end.state(), failure.kind()), (TaskState::Failed, kind), "{model} {code}: {end:?}");
+        assert!(!failure.maybe_charged && failure.recoverable_until.is_none(), "{model} {code}: {failure:?}");
+        assert!(end.charges.is_empty());
+        assert_eq!(end.attempts[0].outcome(), AttemptOutcome::Refused, "{model} {code}");
+        if model != FAL {
+            assert_eq!(failure.provider_code, code.to_string(), "{model}");
+        }
+        assert!(!failure.message.is_empty() && failure.message.len() <= 512, "{model} {code}");
+    }
+    assert_eq!(house.bought(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_provider_refuses_fails_the_task_and_is_not_repeated_to_the_caller() {
+    let keys = ["kling-key-of-the-test", "fal-key-of-the-test"];
+    let locked = simulator::Settings {
+        refused_keys: keys.map(str::to_owned).into(),
+        ..simulator::Settings::quick(Duration::from_millis(300))
+    };
+    let mut house = House::with(locked, &[]).await;
+    for model in [KLING[0], KLING[1], FAL] {
+        let task = house.submit(prompted(model, "a kite")).await;
+        let end = house.finished(&task.id).await;
+        let failure = end.failure.clone().unwrap_or_default();
+        assert_eq!((end.state(), failure.kind()), (TaskState::Failed, FailureKind::ProviderAuth), "{model}");
+        assert!(!failure.maybe_charged, "{model}");
+        let told = format!("{end:?}");
+        assert!(keys.iter().all(|key| !told.contains(key)), "{told}");
+    }
+    assert_eq!(house.bought(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_answers_for_the_provider_leaves_the_outcome_unknown() {
+    let mut house = House::new().await;
+    // Nothing was booked, but nobody can tell: it must not be sent again at once.
+    for fault in ["html", "drop"] {
+        let task = house.submit(prompted(KLING[0], &format!("a kite [sim:{fault}]"))).await;
+        let unknown = house.until(&task.id, |task| task.state() == TaskState::Reconciling).await;
+        assert_eq!((unknown.attempts.len(), unknown.attempts[0].sends), (1, 1), "{fault}");
+    }
+    assert_eq!(house.bought(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_survives_a_restart_and_is_found_afterwards() {
+    let mut house = House::new().await;
+    let task = house.submit(prompted(KLING[0], "a kite [sim:accept_drop]")).await;
+    house.until(&task.id, |task| task.state() == TaskState::Reconciling).await;
+    let mut house = house.drain().await.1.rebuild().await;
+    assert_eq!(house.finished(&task.id).await.state(), TaskState::Succeeded);
+    assert_eq!(house.bought(), 1);
+}
