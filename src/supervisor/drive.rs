@@ -261,7 +261,7 @@ impl Driver {
     /// The rest after a call that told nothing: it grows with each in a row.
     pub(super) fn wait_out(&self, task: &Task, trouble: &Trouble) -> Duration {
         let failures = self.trouble(task.id);
-        debug!(%trouble, failures, "a poll told nothing");
+        debug!(%trouble, failures, "the provider told nothing");
         self.polling.after_trouble(failures, trouble.retry_after, self.clock.jitter())
     }
 
@@ -273,7 +273,8 @@ impl Driver {
         *failures - 1
     }
 
-    fn calm(&self, id: TaskId) {
+    /// Forgets the calls that told nothing: one has told something.
+    pub(super) fn calm(&self, id: TaskId) {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 

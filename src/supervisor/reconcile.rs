@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use tokio::time::Duration;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::account::Account;
 use super::drive::{Again, Driver};
 use crate::clock::since;
 use crate::ledger::{LedgerError, Recorded};
-use crate::providers::contract::{Found, Order};
+use crate::providers::contract::{Found, Order, Trouble};
 use crate::task::backoff::{self, LookUp};
 use crate::task::event::Event;
 use crate::task::state::{Attempt, AttemptOutcome, State, Task};
@@ -51,7 +51,9 @@ impl Driver {
                 info!("nothing was found; sending the same create again");
                 self.create(&task, account, Event::ResendStarted).await
             }
-            Sought::Nothing | Sought::Unanswered => Ok(Some(again.min(window_left))),
+            Sought::Nothing => Ok(Some(again.min(window_left))),
+            // It told nothing, so it does not count as one of the row.
+            Sought::Unanswered(trouble) => Ok(Some(self.wait_out(&task, &trouble).min(window_left))),
         }
     }
 
@@ -85,7 +87,7 @@ impl Driver {
         }
         match self.find(task, account).await? {
             Sought::Settled(again) => Ok(again),
-            Sought::Nothing | Sought::Unanswered => Ok(Some(LATE_LOOK)),
+            Sought::Nothing | Sought::Unanswered(_) => Ok(Some(LATE_LOOK)),
         }
     }
 
@@ -98,14 +100,14 @@ impl Driver {
             match self.find_one(task, attempt, account).await? {
                 Sought::Settled(again) => return Ok(Sought::Settled(again)),
                 Sought::Nothing => {}
-                Sought::Unanswered => sought = Sought::Unanswered,
+                unanswered @ Sought::Unanswered(_) => sought = unanswered,
             }
         }
         Ok(sought)
     }
 
     async fn find_one(&self, task: &Arc<Task>, attempt: &Attempt, account: &Account) -> Result<Sought, LedgerError> {
-        let Some(model) = self.model(task) else { return Ok(Sought::Unanswered) };
+        let Some(model) = self.model(task) else { return Ok(Sought::unanswered("the catalog holds no such model")) };
         let order = Order {
             spec: &task.submission.spec,
             model: &model,
@@ -123,12 +125,12 @@ impl Driver {
                 let found = Event::JobFound { attempt: attempt.number, job };
                 Ok(Sought::Settled(self.record(task, found).await?))
             }
-            Some(Ok(Found::Nothing)) => Ok(Sought::Nothing),
-            Some(Err(trouble)) => {
-                debug!(%trouble, "the look-up told nothing");
-                Ok(Sought::Unanswered)
+            Some(Ok(Found::Nothing)) => {
+                self.calm(task.id);
+                Ok(Sought::Nothing)
             }
-            None => Ok(Sought::Unanswered),
+            Some(Err(trouble)) => Ok(Sought::Unanswered(trouble)),
+            None => Ok(Sought::unanswered("the process is ending")),
         }
     }
 }
@@ -140,5 +142,11 @@ enum Sought {
     /// The provider knows of none.
     Nothing,
     /// The provider did not say.
-    Unanswered,
+    Unanswered(Trouble),
+}
+
+impl Sought {
+    fn unanswered(reason: &str) -> Self {
+        Self::Unanswered(Trouble { reason: reason.to_owned(), retry_after: None })
+    }
 }
