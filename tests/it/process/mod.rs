@@ -1,0 +1,10 @@
+//! The service as an operator has it: the real binary, started from a settings
+//! file, killed, told to stop and started again. The simulated provider lives in
+//! the test, outlives the kills, and knows what was bought.
+
+mod child;
+mod crash;
+mod drain;
+mod recovery;
+mod server;
+mod start;
