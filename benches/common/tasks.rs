@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use videogen::store::SledStore;
 use videogen::store::contract::{Creation, TaskStore};
-use videogen::task::id::{AccountName, ModelName, RequestId, Revision, TaskId};
+use videogen::task::id::{AccountName, ModelName, RequestId, TaskId};
+use videogen::task::machine;
 use videogen::task::spec::{Spec, Submission, UnknownPolicy};
-use videogen::task::state::{HistoryEntry, Progress, State, Task};
+use videogen::task::state::{State, Task};
 
 /// Puts that many tasks into a store, 256 at a time.
 pub async fn fill(store: &Arc<SledStore>, tasks: u64) {
@@ -51,27 +52,8 @@ pub fn task(number: u64) -> Task {
         labels: BTreeMap::new(),
         warnings: Vec::new(),
     };
-    Task {
-        id: TaskId::new(Uuid::from_u128(ms << 80 | 7 << 76 | 0b10 << 62 | u128::from(number))),
-        revision: Revision(1),
-        state: State::Running,
-        submission: Arc::new(submission),
-        job: None,
-        progress: Progress::default(),
-        output: None,
-        artifact: None,
-        failure: None,
-        attempts: Vec::new(),
-        charges: Vec::new(),
-        cancellation: None,
-        history: vec![HistoryEntry { state: State::Running, time: created, reason: "accepted".to_owned() }],
-        missing_since: None,
-        created,
-        updated: created,
-        started: None,
-        ended: None,
-        deadline: created + Duration::from_secs(86_400),
-    }
+    let id = TaskId::new(Uuid::from_u128(ms << 80 | 7 << 76 | 0b10 << 62 | u128::from(number)));
+    Task { state: State::Running, ..machine::accept(id, Arc::new(submission), created) }
 }
 
 /// Hardly compressible text, the same for the same number.

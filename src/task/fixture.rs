@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::id::{AccountName, JobId, Marker, ModelName, RequestId, Revision, TaskId};
+use super::id::{AccountName, JobId, Marker, ModelName, RequestId, TaskId};
+use super::machine;
 use super::spec::{Image, Spec, Submission, UnknownPolicy};
-use super::state::{Attempt, AttemptOutcome, Failure, FailureKind, HistoryEntry, Job, Progress, State, Task};
+use super::state::{Attempt, AttemptOutcome, Failure, FailureKind, HistoryEntry, Job, State, Task};
 
 /// When task 0 was created: 2026-11-23 00:00 UTC.
 const BEGIN_MS: u64 = 1_795_392_000_000;
@@ -39,27 +40,7 @@ pub fn task(number: u64) -> Task {
         labels: Default::default(),
         warnings: Vec::new(),
     };
-    Task {
-        id: id(number),
-        revision: Revision(1),
-        state: State::Queued,
-        submission: Arc::new(submission),
-        job: None,
-        progress: Progress::default(),
-        output: None,
-        artifact: None,
-        failure: None,
-        attempts: Vec::new(),
-        charges: Vec::new(),
-        cancellation: None,
-        history: vec![HistoryEntry { state: State::Queued, time: created, reason: "accepted".to_owned() }],
-        missing_since: None,
-        created,
-        updated: created,
-        started: None,
-        ended: None,
-        deadline: created + Duration::from_secs(86_400),
-    }
+    machine::accept(id(number), Arc::new(submission), created)
 }
 
 impl Task {
