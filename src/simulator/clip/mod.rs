@@ -10,9 +10,11 @@ mod picture;
 mod scene;
 mod transform;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use tokio::sync::Semaphore;
 
 use super::book::Shape;
@@ -21,51 +23,56 @@ use super::book::Shape;
 const PACE: u32 = 24;
 const KEY_EVERY: u32 = 2 * PACE;
 
-/// How many drawn clips are kept, and how many are drawn at once.
+/// How many clips are kept, drawn or being drawn, and how many are drawn at once.
 const KEPT: usize = 16;
 const AT_ONCE: usize = 2;
 
 type Key = (String, Shape, u32);
 
-/// The clips drawn last.
+/// A clip that is drawn once for all who ask. It goes on when they have left: a
+/// client whose patience is shorter than the drawing finds it the next time.
+type Drawing = Shared<BoxFuture<'static, Option<Bytes>>>;
+
+/// The clips asked for last.
 pub(crate) struct Clips {
-    drawn: Mutex<Vec<(Key, Bytes)>>,
-    room: Semaphore,
+    drawings: Mutex<Vec<(Key, Drawing)>>,
+    room: Arc<Semaphore>,
 }
 
 impl Default for Clips {
     fn default() -> Self {
-        Self { drawn: Mutex::default(), room: Semaphore::new(AT_ONCE) }
+        Self { drawings: Mutex::default(), room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
 impl Clips {
     /// The clip of a request; none when drawing went wrong.
     pub(crate) async fn get(&self, prompt: &str, shape: &Shape, short_side: u32) -> Option<Bytes> {
-        let key = (prompt.to_owned(), shape.clone(), short_side);
-        if let Some(clip) = self.find(&key) {
-            return Some(clip);
-        }
-        let _room = self.room.acquire().await.ok()?;
-        // Somebody else may have drawn it while we waited for room.
-        if let Some(clip) = self.find(&key) {
-            return Some(clip);
-        }
-        let wanted = key.clone();
-        let draw = move || render(&wanted.0, &wanted.1, wanted.2);
-        let clip = Bytes::from(tokio::task::spawn_blocking(draw).await.ok()?);
-        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
-        if drawn.len() >= KEPT {
-            drawn.remove(0);
-        }
-        drawn.push((key, clip.clone()));
-        Some(clip)
+        self.drawing((prompt.to_owned(), shape.clone(), short_side)).await
     }
 
-    fn find(&self, key: &Key) -> Option<Bytes> {
-        let drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
-        drawn.iter().find(|(other, _)| other == key).map(|(_, clip)| clip.clone())
+    /// The drawing under way or done, or a new one.
+    fn drawing(&self, key: Key) -> Drawing {
+        let mut drawings = self.drawings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, drawing)) = drawings.iter().find(|(other, _)| *other == key) {
+            return drawing.clone();
+        }
+        let working = tokio::spawn(draw(Arc::clone(&self.room), key.clone()));
+        let drawing = async { working.await.ok().flatten() }.boxed().shared();
+        if drawings.len() >= KEPT {
+            // Whoever waits for it has a handle of their own.
+            drop(drawings.remove(0));
+        }
+        drawings.push((key, drawing.clone()));
+        drawing
     }
+}
+
+/// Draws when there is room.
+async fn draw(room: Arc<Semaphore>, (prompt, shape, short_side): Key) -> Option<Bytes> {
+    let _room = room.acquire_owned().await.ok()?;
+    let clip = tokio::task::spawn_blocking(move || render(&prompt, &shape, short_side)).await;
+    clip.ok().map(Bytes::from)
 }
 
 /// Width and height for a ratio, both even.
@@ -150,6 +157,16 @@ mod tests {
         let names: Vec<_> = boxes(&file).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["ftyp", "moov", "mdat"]);
         assert_eq!(file, clip("16:9", 1, 64));
+    }
+
+    #[tokio::test]
+    async fn a_drawing_goes_on_when_its_client_has_left() {
+        let clips = Clips::default();
+        let shape = Shape { seconds: 1, aspect_ratio: "16:9".into() };
+        assert!(clips.get("x", &shape, 64).now_or_never().is_none());
+        let left = clips.drawings.lock().unwrap()[0].1.clone();
+        assert_eq!(left.await, clips.get("x", &shape, 64).now_or_never().unwrap());
+        assert_eq!(clips.drawings.lock().unwrap().len(), 1);
     }
 
     #[test]
