@@ -57,27 +57,34 @@ videogen_binary() {
     printf '%s\n' "$VIDEOGEN"
 }
 
+# wait_for PID LOG PATTERN: until a line of the log matches. Fails, and shows the
+# log, when the process ends before that, or after a minute.
+wait_for() {
+    for _ in $(seq 600); do
+        grep -q "$3" "$2" && return
+        kill -0 "$1" 2>/dev/null || break
+        sleep 0.1
+    done
+    # Between the last look and its end it may have written the line.
+    grep -q "$3" "$2" && return
+    note "no line '$3' came:" && cat "$2" >&2
+    return 1
+}
+
 servers=()
 
 # start_server LOG WORD COMMAND...: runs a server in the background until it has
-# printed its "listening WORD=ADDRESS" line, and leaves the address in $address.
+# printed its "listening WORD=ADDRESS" line; leaves the address in $address and
+# the process in $server.
 start_server() {
-    local log=$1 word=$2 pid
+    local log=$1 word=$2
     shift 2
     "$@" >"$log" 2>&1 &
-    pid=$!
-    servers+=("$pid")
-    for _ in $(seq 600); do
-        address=$(sed -n "s/^.*listening $word=\([^ ]*\).*$/\1/p" "$log" | head -n 1)
-        [ -n "$address" ] && return
-        if ! kill -0 "$pid" 2>/dev/null; then
-            note "$1 ended before it listened:" && cat "$log" >&2
-            return 1
-        fi
-        sleep 0.1
-    done
-    note "$1 did not listen within a minute:" && cat "$log" >&2
-    return 1
+    server=$!
+    servers+=("$server")
+    wait_for "$server" "$log" "listening $word=" || return 1
+    # shellcheck disable=SC2034 # The sourcing script reads it.
+    address=$(sed -n "s/^.*listening $word=\([^ ]*\).*$/\1/p" "$log" | head -n 1)
 }
 
 # Stops what start_server started, the last one first.
