@@ -11,16 +11,13 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::try_join_all;
 use futures::stream::select_all;
-use prost::bytes::Buf;
 use tokio::runtime;
 use tokio::sync::{mpsc, watch};
-use tonic::codec::{Codec, DecodeBuf, Decoder};
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
-use tonic_prost::{ProstCodec, ProstEncoder};
+use tonic::Request;
+use tonic::transport::Endpoint;
 
 use common::house::{House, serve, serve_bare};
+use common::light::open;
 use common::{Process, ROUNDS, Result, cpu_s, medians, quantile, resident, role};
 use videogen::api::pb;
 use videogen::ledger::Recorded;
@@ -31,6 +28,7 @@ use videogen::task::state::{Job, Progress, Task};
 /// Changes that are measured, after one that is not.
 const CHANGES: u32 = 20;
 const STREAMS_A_CONNECTION: usize = 200;
+const WATCH: &str = "/videogen.v1.VideoGen/Watch";
 /// Whatever is smaller is a heartbeat.
 const TASK_BYTES: usize = 100;
 
@@ -138,7 +136,10 @@ async fn serve_one(side: &str, streams: &str) -> Result<()> {
     let me = std::process::id();
     let before = resident(me)?;
     let mut reader = Process::in_role(&["read", &address.to_string(), &id, streams].map(str::to_owned))?;
-    reader = next_line(reader).await?.0;
+    // Each stream begins with the state as it is: that is the first round.
+    for _ in 0..2 {
+        reader = next_line(reader).await?.0;
+    }
     let count: f64 = streams.parse()?;
     let idle = (resident(me)? - before) / count;
     let mut rows = Vec::new();
@@ -180,9 +181,10 @@ async fn next_line(mut process: Process) -> Result<(Process, String)> {
 /// before the last the median and the 99th stream in a hundred had it.
 async fn read(address: &str, task: &str, streams: usize) -> Result<()> {
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
+    let request = || pb::WatchRequest { task_id: task.to_owned(), ..pb::WatchRequest::default() };
     for _ in 0..streams.div_ceil(STREAMS_A_CONNECTION) {
         let channel = Endpoint::new(format!("http://{address}"))?.connect().await?;
-        let opened = (0..STREAMS_A_CONNECTION).map(|_| open(channel.clone(), task));
+        let opened = (0..STREAMS_A_CONNECTION).map(|_| open(&channel, WATCH, request()));
         let mut messages = select_all(try_join_all(opened).await?);
         let arrived = arrived.clone();
         tokio::spawn(async move {
@@ -202,42 +204,5 @@ async fn read(address: &str, task: &str, streams: usize) -> Result<()> {
         let last = times.iter().max().copied().ok_or("no streams")?;
         let mut ahead: Vec<f64> = times.iter().map(|time| (last - *time).as_secs_f64() * 1e3).collect();
         println!("{} {}", quantile(&mut ahead, 0.5), quantile(&mut ahead, 0.01));
-    }
-}
-
-async fn open(channel: Channel, task: &str) -> Result<tonic::Streaming<usize>> {
-    let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await?;
-    let request = pb::WatchRequest { task_id: task.to_owned(), ..pb::WatchRequest::default() };
-    let path = PathAndQuery::from_static("/videogen.v1.VideoGen/Watch");
-    Ok(client.server_streaming(Request::new(request), path, Skim).await?.into_inner())
-}
-
-/// Reads the length of a message and nothing else.
-struct Skim;
-
-impl Codec for Skim {
-    type Encode = pb::WatchRequest;
-    type Decode = usize;
-    type Encoder = ProstEncoder<pb::WatchRequest>;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<pb::WatchRequest, pb::WatchResponse>::default().encoder()
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Decoder for Skim {
-    type Item = usize;
-    type Error = Status;
-
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> std::result::Result<Option<usize>, Status> {
-        let bytes = message.remaining();
-        message.advance(bytes);
-        Ok(Some(bytes))
     }
 }

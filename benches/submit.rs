@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use futures::future::{join_all, try_join_all};
 use tokio::runtime;
 use tokio::sync::watch;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use common::house::{House, request, serve, serve_bare};
+use common::light;
 use common::{Process, ROUNDS, Result, cpu_s, medians, quantile, role};
-use videogen::api::pb::video_gen_client::VideoGenClient;
+use videogen::api::pb;
 
 const CALLERS: [usize; 3] = [1, 64, 256];
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -95,7 +96,8 @@ async fn serve_one(side: &str, callers: &str, seconds: &str) -> Result<()> {
 /// Calls without pause: warms up, says so, and prints calls, calls a second and
 /// quantiles in milliseconds.
 async fn call(address: &str, callers: usize, time: Duration) -> Result<()> {
-    let connections = (0..callers.min(8)).map(|_| VideoGenClient::connect(format!("http://{address}")));
+    let endpoint = Endpoint::new(format!("http://{address}"))?;
+    let connections = (0..callers.min(8)).map(|_| endpoint.connect());
     let connections = try_join_all(connections).await?;
     let callers = |phase: u64, time: Duration| {
         let connections = &connections;
@@ -120,16 +122,17 @@ async fn call(address: &str, callers: usize, time: Duration) -> Result<()> {
 }
 
 /// One caller's latencies, in milliseconds.
-async fn caller_loop(mut client: VideoGenClient<Channel>, first: u64, time: Duration) -> Result<Vec<f64>> {
+async fn caller_loop(client: Channel, first: u64, time: Duration) -> Result<Vec<f64>> {
     let until = Instant::now() + time;
+    let template = request(0);
     let mut latencies = Vec::new();
     for number in first.. {
-        let request = request(number);
+        let request = pb::SubmitRequest { request_id: format!("request-{number}"), ..template.clone() };
         let begun = Instant::now();
         if begun >= until {
             break;
         }
-        client.submit(request).await?;
+        light::call(&client, "/videogen.v1.VideoGen/Submit", request).await?;
         latencies.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     Ok(latencies)

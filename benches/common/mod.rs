@@ -5,6 +5,7 @@
 
 pub mod bare;
 pub mod house;
+pub mod light;
 pub mod tasks;
 
 use std::error::Error;
