@@ -6,9 +6,8 @@ use pb::{CancellationOutcome, TaskState};
 use tonic::Code;
 use tonic_types::StatusExt;
 use videogen::api::pb;
-use videogen::simulator;
 
-use crate::house::{House, prompted, text, told};
+use crate::house::{House, prompted, quick, text, told};
 
 fn outcome(task: &pb::Task) -> Option<CancellationOutcome> {
     task.cancellation.as_ref().map(pb::Cancellation::outcome)
@@ -21,8 +20,8 @@ async fn running(house: &mut House, model: &str, prompt: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queued_task_is_cancelled_for_certain_and_for_free() {
-    let quick = simulator::Settings::quick(Duration::from_secs(3600));
-    let mut house = House::with(quick, &[("ACCOUNTS__0__MAX_PARALLEL", "1")]).await;
+    let provider = quick(Duration::from_secs(3600));
+    let mut house = House::with(provider, &[("ACCOUNTS__0__MAX_PARALLEL", "1")]).await;
     running(&mut house, "kling/kling-3.0", "the one slot").await;
     let waiting = house.submit(text("kling/kling-3.0")).await;
 

@@ -7,7 +7,7 @@ use pb::{AttemptOutcome, FailureKind, TaskState, UnknownOutcomePolicy};
 use videogen::api::pb;
 use videogen::simulator;
 
-use crate::house::{House, prompted, request};
+use crate::house::{House, prompted, quick, request};
 
 const KLING: [&str; 2] = ["kling/kling-3.0", "kling/kling-v2-6"];
 const FAL: &str = "fal/fal-ai/veo3.1";
@@ -40,8 +40,8 @@ async fn a_lost_answer_of_klings_is_looked_up_and_never_bought_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_of_fals_stays_unknown_and_is_never_bought_again() {
-    let quick = simulator::Settings::quick(Duration::from_millis(300));
-    let mut house = House::with(quick, &[("SUBMIT__UNKNOWN_WINDOW", "2s")]).await;
+    let provider = quick(Duration::from_millis(300));
+    let mut house = House::with(provider, &[("SUBMIT__UNKNOWN_WINDOW", "2s")]).await;
     for fault in ["accept_drop", "accept_error", "accept_html", "unreadable"] {
         let before = house.bought();
         let task = house.submit(prompted(FAL, &format!("a kite [sim:{fault}]"))).await;
@@ -58,8 +58,8 @@ async fn a_lost_answer_of_fals_stays_unknown_and_is_never_bought_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_allows_a_second_purchase_gets_one_and_both_are_on_record() {
-    let quick = simulator::Settings::quick(Duration::from_millis(300));
-    let mut house = House::with(quick, &[("SUBMIT__UNKNOWN_WINDOW", "2s")]).await;
+    let provider = quick(Duration::from_millis(300));
+    let mut house = House::with(provider, &[("SUBMIT__UNKNOWN_WINDOW", "2s")]).await;
     house.simulator.inject(simulator::Fault::new(simulator::FaultKind::AcceptDrop));
     let mut asked = request(prompted(FAL, "a kite"));
     asked.unknown_outcome_policy = UnknownOutcomePolicy::AtLeastOnce.into();
@@ -121,10 +121,8 @@ async fn a_refused_create_fails_with_the_providers_reason_and_costs_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_the_provider_refuses_fails_the_task_and_is_not_repeated_to_the_caller() {
     let keys = ["kling-key-of-the-test", "fal-key-of-the-test"];
-    let locked = simulator::Settings {
-        refused_keys: keys.map(str::to_owned).into(),
-        ..simulator::Settings::quick(Duration::from_millis(300))
-    };
+    let locked =
+        simulator::Settings { refused_keys: keys.map(str::to_owned).into(), ..quick(Duration::from_millis(300)) };
     let mut house = House::with(locked, &[]).await;
     for model in [KLING[0], KLING[1], FAL] {
         let task = house.submit(prompted(model, "a kite")).await;

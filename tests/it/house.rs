@@ -41,7 +41,7 @@ pub struct House {
 impl House {
     /// A house whose provider takes 300 ms a job.
     pub async fn new() -> Self {
-        Self::with(simulator::Settings::quick(Duration::from_millis(300)), &[]).await
+        Self::with(quick(Duration::from_millis(300)), &[]).await
     }
 
     /// A house with another provider and other settings, written as environment
@@ -226,6 +226,11 @@ pub fn settings(folder: &TempDir, provider: &str, extra: &[(String, String)]) ->
     let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(extra.iter().cloned());
     let variables: BTreeMap<_, _> = variables.map(|(name, value)| (format!("VIDEOGEN_{name}"), value)).collect();
     Settings::load(None, variables.into_iter(), &Overrides::default()).unwrap()
+}
+
+/// A provider with jobs of this length, and clips that are quick to draw.
+pub fn quick(latency: Duration) -> simulator::Settings {
+    simulator::Settings { short_side: 64, ..simulator::Settings::quick(latency) }
 }
 
 /// A request for this spec, under a request id of its own.

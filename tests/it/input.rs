@@ -8,9 +8,8 @@ use pb::{Image, SubmitRequest, UnknownOutcomePolicy};
 use serde_json::json;
 use tonic::Code;
 use videogen::api::pb;
-use videogen::simulator;
 
-use crate::house::{House, link, options, request, text, told};
+use crate::house::{House, link, options, quick, request, text, told};
 
 const MODEL: &str = "kling/kling-v2-6";
 
@@ -258,9 +257,9 @@ async fn several_wrong_fields_are_named_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_nobody_knows_or_can_buy_is_refused_as_such() {
-    let quick = simulator::Settings::quick(Duration::from_millis(300));
+    let provider = quick(Duration::from_millis(300));
     let no_fal = [("ACCOUNTS__1__NAME", "kling-2"), ("ACCOUNTS__1__PROVIDER", "kling")];
-    let mut house = House::with(quick, &no_fal).await;
+    let mut house = House::with(provider, &no_fal).await;
     for model in ["kling/kling-99", "nobody/knows", "kling", "fal/", "fal/../../admin", "fal/a/b?c=d"] {
         let unknown = house.try_submit(request(text(model))).await.expect_err(model);
         assert_eq!(told(&unknown), (Code::NotFound, "MODEL_UNKNOWN".into(), vec![]), "{model}");
@@ -276,8 +275,8 @@ async fn a_model_that_nobody_knows_or_can_buy_is_refused_as_such() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_to_anywhere_but_the_public_web_are_refused() {
-    let quick = simulator::Settings::quick(Duration::from_millis(300));
-    let mut house = House::with(quick, &[("NETWORK__ALLOW", "")]).await;
+    let provider = quick(Duration::from_millis(300));
+    let mut house = House::with(provider, &[("NETWORK__ALLOW", "")]).await;
     let inside = house.simulator.address();
     let near =
         [format!("http://{inside}/"), format!("https://{inside}/"), format!("https://localhost:{}/", inside.port())];

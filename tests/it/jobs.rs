@@ -7,7 +7,7 @@ use pb::{FailureKind, TaskState};
 use videogen::api::pb;
 use videogen::simulator::{self, Fault, FaultKind, Moment};
 
-use crate::house::{House, prompted, text};
+use crate::house::{House, prompted, quick, text};
 
 const MODELS: [&str; 3] = ["kling/kling-3.0", "kling/kling-v2-6", "fal/fal-ai/veo3.1"];
 
@@ -140,10 +140,8 @@ async fn a_file_that_never_is_a_video_is_rejected_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_that_live_a_second_are_enough() {
-    let brief = simulator::Settings {
-        link_lifetime: Some(Duration::from_secs(1)),
-        ..simulator::Settings::quick(Duration::from_millis(300))
-    };
+    let brief =
+        simulator::Settings { link_lifetime: Some(Duration::from_secs(1)), ..quick(Duration::from_millis(300)) };
     let mut house = House::with(brief, &[]).await;
     let mut tasks = Vec::new();
     for n in 0..9 {

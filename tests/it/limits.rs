@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use videogen::api::pb;
 use videogen::simulator::{self, Simulator};
 
-use crate::house::{House, text, within};
+use crate::house::{House, quick, text, within};
 
 /// The largest number of jobs that were open at once, from the times that the
 /// provider wrote down.
@@ -24,8 +24,8 @@ fn most_at_once(jobs: &[serde_json::Value]) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_jobs_are_open_than_the_account_has_slots_and_all_finish_in_order() {
-    let quick = simulator::Settings::quick(Duration::from_millis(500));
-    let mut house = House::with(quick, &[("ACCOUNTS__0__MAX_PARALLEL", "2")]).await;
+    let provider = quick(Duration::from_millis(500));
+    let mut house = House::with(provider, &[("ACCOUNTS__0__MAX_PARALLEL", "2")]).await;
     let mut ids = Vec::new();
     for _ in 0..10 {
         ids.push(house.submit(text("kling/kling-3.0")).await.id);
@@ -57,7 +57,7 @@ async fn no_more_jobs_are_open_than_the_account_has_slots_and_all_finish_in_orde
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_is_full_does_not_hold_up_another() {
-    let endless = simulator::Settings::quick(Duration::from_secs(3600));
+    let endless = quick(Duration::from_secs(3600));
     let mut house = House::with(endless, &[("ACCOUNTS__0__MAX_PARALLEL", "1")]).await;
     for _ in 0..3 {
         house.submit(text("kling/kling-3.0")).await;
@@ -69,8 +69,7 @@ async fn a_model_that_is_full_does_not_hold_up_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_with_fewer_slots_than_thought_makes_tasks_wait_not_fail() {
-    let tight =
-        simulator::Settings { parallel_limit: Some(1), ..simulator::Settings::quick(Duration::from_millis(200)) };
+    let tight = simulator::Settings { parallel_limit: Some(1), ..quick(Duration::from_millis(200)) };
     let mut house = House::with(tight, &[]).await;
     let mut ids = Vec::new();
     for _ in 0..3 {
@@ -85,10 +84,10 @@ async fn a_provider_with_fewer_slots_than_thought_makes_tasks_wait_not_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_keep_to_the_accounts_rate() {
-    let quick = simulator::Settings::quick(Duration::from_secs(3600));
+    let provider = quick(Duration::from_secs(3600));
     let slow =
         [("ACCOUNTS__0__REQUESTS_PER_SECOND", "4"), ("POLLING__MIN_INTERVAL", "10s"), ("POLLING__MAX_INTERVAL", "10s")];
-    let mut house = House::with(quick, &slow).await;
+    let mut house = House::with(provider, &slow).await;
     let begun = Instant::now();
     let mut ids = Vec::new();
     for _ in 0..9 {
@@ -136,7 +135,7 @@ async fn relay(client: TcpStream, provider: std::net::SocketAddr, heard: mpsc::U
 async fn one_request_asks_after_many_kling_jobs() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let simulator = Simulator::start(listener, simulator::Settings::quick(Duration::from_secs(2))).await.unwrap();
+    let simulator = Simulator::start(listener, quick(Duration::from_secs(2))).await.unwrap();
     let (url, mut hearing) = eavesdropper(simulator.address()).await;
     let mut house = House::on(simulator, &[("ACCOUNTS__0__BASE_URL", &url), ("POLLING__MIN_INTERVAL", "200ms")]).await;
 

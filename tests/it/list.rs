@@ -5,13 +5,12 @@ use std::time::Duration;
 use pb::{ListTasksRequest, TaskFilter, TaskState};
 use tonic::Code;
 use videogen::api::pb;
-use videogen::simulator;
 
-use crate::house::{House, request, text, told};
+use crate::house::{House, quick, request, text, told};
 
 /// A house where one job runs for ever and all other tasks wait.
 async fn waiting_house() -> House {
-    let endless = simulator::Settings::quick(Duration::from_secs(3600));
+    let endless = quick(Duration::from_secs(3600));
     House::with(endless, &[("ACCOUNTS__0__MAX_PARALLEL", "1")]).await
 }
 

@@ -7,9 +7,8 @@ use pb::{TaskFilter, TaskState, WatchRequest};
 use tonic::Code;
 use tonic_types::StatusExt;
 use videogen::api::pb;
-use videogen::simulator;
 
-use crate::house::{House, by_filter, from_revision, next_task, prompted, request, text, told, within};
+use crate::house::{House, by_filter, from_revision, next_task, prompted, quick, request, text, told, within};
 
 fn is_final(task: &pb::Task) -> bool {
     matches!(task.state(), TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled)
@@ -138,7 +137,7 @@ async fn a_watch_is_of_one_task_or_by_one_filter() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_watches_with_where_to_go_on() {
-    let slow = simulator::Settings::quick(Duration::from_secs(3));
+    let slow = quick(Duration::from_secs(3));
     let mut house = House::with(slow, &[]).await;
     let task = house.submit(text("kling/kling-3.0")).await;
     let asked = WatchRequest { task_id: task.id.clone(), ..Default::default() };
