@@ -199,3 +199,6 @@ fn ended_by_none<T: Send + 'static>(
     })
     .boxed()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,8 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::network::Guard;
+use crate::store::SledStore;
 use crate::store::contract::Filter;
-use crate::store::sled::SledStore;
 use crate::task::event::Event;
 use crate::task::fixture;
 use pb::watch_response::Event as Sent;
@@ -27,6 +27,7 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let url = format!("file:{}", folder.path().display());
         let guard = Guard::default();
