@@ -3,8 +3,10 @@
 //! the test, outlives the kills, and knows what was bought.
 
 mod child;
+mod cli;
 mod crash;
 mod drain;
 mod recovery;
+mod secrets;
 mod server;
 mod start;
