@@ -32,28 +32,3 @@ fn looking_goes_on_where_it_ended() {
     assert_eq!((found, last), (vec![task(5).id], Some(task(5).id)));
     assert_eq!(index.matching(&filter, Some(task(0).id), 9, 9), (vec![], None));
 }
-
-/// Prints bytes a task, the common case first: `cargo test --lib bytes_of_the_index --
-/// --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn bytes_of_the_index() {
-    const TASKS: u64 = 1_000_000;
-    let mut kept = Vec::new();
-    for ended in [true, false] {
-        let before = resident();
-        let mut index = Index::default();
-        for number in 0..TASKS {
-            let task = task(number);
-            index.put(&if ended { task.succeeded() } else { task }, Parts::default());
-        }
-        println!("{} bytes a task, all {}", (resident() - before) / TASKS, if ended { "ended" } else { "queued" });
-        // Else the next round would live in the memory of this one.
-        kept.push(index);
-    }
-}
-
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-}

@@ -186,19 +186,4 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
         }
     }
-
-    /// Writes clips to look at: `VIDEOGEN_CLIPS=FOLDER cargo test -- --ignored clips_to_look_at`.
-    #[test]
-    #[ignore = "for the eye"]
-    fn clips_to_look_at() {
-        let folder = std::path::PathBuf::from(std::env::var_os("VIDEOGEN_CLIPS").unwrap());
-        for (name, ratio, prompt) in [
-            ("wide", "16:9", "A red kite over golden dunes at sunset"),
-            ("tall", "9:16", "Neon jellyfish drifting through the deep blue sea, slow camera, 35 mm, very detailed"),
-            ("square", "1:1", "forest"),
-        ] {
-            let shape = Shape { seconds: 5, aspect_ratio: ratio.into() };
-            std::fs::write(folder.join(format!("{name}.mp4")), render(prompt, &shape, 360)).unwrap();
-        }
-    }
 }
