@@ -17,6 +17,8 @@ async fn made(house: &mut House) -> pb::Task {
     end
 }
 
+type Damage = fn(&PathBuf);
+
 /// The stored file of a task.
 fn file(house: &House, id: &str) -> PathBuf {
     let mut folders = vec![house.videos()];
