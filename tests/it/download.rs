@@ -85,9 +85,6 @@ async fn there_is_no_file_before_the_end_and_none_of_a_failed_task() {
     assert!(refused.get_details_retry_info().is_none());
 }
 
-/// Something that happens to a stored file.
-type Damage = fn(&PathBuf);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_not_what_was_stored_is_data_loss() {
     let mut house = House::new().await;
