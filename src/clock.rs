@@ -1,10 +1,12 @@
 //! The one place that asks for the time, for randomness and for new ids. In tests
 //! it follows tokio's clock, so that hours pass in milliseconds.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::RngExt;
 use tokio::time::Instant;
+use uuid::{ContextV7, Timestamp, Uuid};
 
 use crate::task::id::TaskId;
 
@@ -45,10 +47,13 @@ impl Clock {
         UNIX_EPOCH + Duration::from_millis(unix_ms(now))
     }
 
-    /// A new task id, greater than those of earlier milliseconds.
+    /// A new task id, greater than every one that this process made before it.
     pub fn task_id(&self) -> TaskId {
-        let random: [u8; 10] = rand::rng().random();
-        TaskId::new(uuid::Builder::from_unix_timestamp_millis(unix_ms(self.now()), &random).into_uuid())
+        static MADE: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+        let ms = unix_ms(self.now());
+        let nanos = u32::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
+        let made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        TaskId::new(Uuid::new_v7(Timestamp::from_unix(&*made, ms / 1000, nanos)))
     }
 
     /// A new secret of 256 bits.
@@ -70,4 +75,17 @@ pub fn unix_ms(time: SystemTime) -> u64 {
 /// How long ago `earlier` was; nothing if it lies ahead.
 pub fn since(now: SystemTime, earlier: SystemTime) -> Duration {
     now.duration_since(earlier).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_grow_within_a_millisecond_too() {
+        let clock = Clock::system();
+        let ids: Vec<_> = (0..10_000).map(|_| clock.task_id()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(ids[0] >= TaskId::floor(unix_ms(clock.now()) - 60_000));
+    }
 }

@@ -43,8 +43,9 @@ impl Health for HealthService {
     type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
 
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
-        if !NAMES.contains(&request.get_ref().service.as_str()) {
-            return Err(Status::not_found("there is no such service"));
+        let name = request.get_ref().service.as_str();
+        if !NAMES.contains(&name) {
+            return Err(status::service_not_found(name));
         }
         Ok(Response::new(answer(word(*self.serving.borrow()))))
     }

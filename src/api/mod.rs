@@ -211,7 +211,7 @@ impl pb::video_gen_server::VideoGen for Service {
         debug_assert_eq!(task.state, State::Succeeded, "only a succeeded task has an artifact");
         let artifact = render::artifact(&artifact, task.output.as_ref());
         let header = pb::DownloadHeader { artifact: Some(artifact), offset };
-        Ok(Response::new(stream::download(header, bytes, self.stop.clone())))
+        Ok(Response::new(stream::download(id, header, bytes, self.stop.clone())))
     }
 
     async fn list_models(

@@ -12,7 +12,7 @@ use crate::archive::ReadError;
 use crate::catalog::{Violation, ViolationKind};
 use crate::ledger::LedgerError;
 use crate::store::contract::StoreError;
-use crate::task::id::Revision;
+use crate::task::id::{Revision, TaskId};
 use crate::task::state::{State, Task};
 
 /// The domain of every ErrorInfo.
@@ -125,6 +125,12 @@ pub fn task_not_found(id: &str) -> Status {
     Answer::new(Code::NotFound, "TASK_NOT_FOUND", "there is no such task").resource("task", &id).status()
 }
 
+/// A health check of a name that is not served.
+pub fn service_not_found(name: &str) -> Status {
+    let name = capped(name, 120);
+    Answer::new(Code::NotFound, "SERVICE_UNKNOWN", "there is no such service").resource("service", &name).status()
+}
+
 /// A cancel of a task that has ended.
 pub fn already_finished(task: &Task) -> Status {
     let state = task.state.word();
@@ -186,7 +192,7 @@ pub fn ledger(error: &LedgerError) -> Status {
         }
         LedgerError::NoArtifact(task) => no_artifact(task),
         LedgerError::OutOfRange { size } => range(&format!("the file has {size} bytes")),
-        LedgerError::Damaged(error) => read(error),
+        LedgerError::Damaged { task, error } => read(*task, error),
         LedgerError::WatchLimit => {
             let mut answer = Answer::new(Code::ResourceExhausted, "WATCH_LIMIT", "too many watches are open");
             answer.details.add_quota_failure_violation("watches", "too many are open");
@@ -196,9 +202,9 @@ pub fn ledger(error: &LedgerError) -> Status {
     }
 }
 
-/// Why a stored file cannot be read.
-pub fn read(failure: &ReadError) -> Status {
-    error!(%failure, "a stored video could not be read");
+/// Why a task's stored file cannot be read.
+pub fn read(task: TaskId, failure: &ReadError) -> Status {
+    error!(task_id = %task, %failure, "a stored video could not be read");
     match failure {
         ReadError::BehindEnd => range("the offset lies behind the end of the file"),
         ReadError::Damaged => Answer::new(Code::DataLoss, "ARTIFACT_DAMAGED", "the stored file is missing or altered")

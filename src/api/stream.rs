@@ -170,16 +170,17 @@ impl Following {
     }
 }
 
-/// The header, then the bytes.
+/// The header of a task's file, then the bytes.
 pub fn download(
+    task: TaskId,
     header: pb::DownloadHeader,
     bytes: BoxStream<'static, Result<Bytes, ReadError>>,
     stop: CancellationToken,
 ) -> BoxStream<'static, Result<pb::DownloadVideoResponse, Status>> {
     let header = pb::DownloadVideoResponse { part: Some(pb::download_video_response::Part::Header(header)) };
-    let chunks = bytes.map(|chunk| match chunk {
+    let chunks = bytes.map(move |chunk| match chunk {
         Ok(chunk) => Ok(pb::DownloadVideoResponse { part: Some(pb::download_video_response::Part::Chunk(chunk)) }),
-        Err(error) => Err(status::read(&error)),
+        Err(error) => Err(status::read(task, &error)),
     });
     let cut = stream::once(async move { stop.cancelled_owned().await }).map(|()| Err(status::not_ready(true)));
     let body = stream::select(chunks.map(Some).chain(stream::once(async { None })), cut.map(Some));

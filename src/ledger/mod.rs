@@ -74,8 +74,13 @@ pub enum LedgerError {
         size: u64,
     },
     /// The stored file is missing or altered.
-    #[error(transparent)]
-    Damaged(#[from] ReadError),
+    #[error("the video of task {task}: {error}")]
+    Damaged {
+        /// Whose file.
+        task: TaskId,
+        /// What is wrong with it.
+        error: ReadError,
+    },
     /// Too many streams are open.
     #[error("too many watches are open")]
     WatchLimit,
@@ -214,7 +219,8 @@ impl Ledger {
         if offset > artifact.size {
             return Err(LedgerError::OutOfRange { size: artifact.size });
         }
-        let bytes = self.archive.read(id, &artifact, offset).await?;
+        let read = self.archive.read(id, &artifact, offset).await;
+        let bytes = read.map_err(|error| LedgerError::Damaged { task: id, error })?;
         Ok((task, artifact, bytes))
     }
 
