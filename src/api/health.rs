@@ -51,17 +51,18 @@ impl Health for HealthService {
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let first = stream::once(async { Ok(answer(ServingStatus::ServiceUnknown)) });
-        let changes = if NAMES.contains(&request.get_ref().service.as_str()) {
-            let mut serving = self.serving.clone();
-            serving.mark_changed();
-            changes(serving)
-        } else {
-            first.chain(stream::pending()).boxed()
-        };
-        let stop = self.stop.clone();
-        let end = stream::once(async { Err(status::not_ready(true)) });
-        Ok(Response::new(changes.take_until(stop.cancelled_owned()).chain(end).boxed()))
+        let stop = self.stop.clone().cancelled_owned();
+        if !NAMES.contains(&request.get_ref().service.as_str()) {
+            let unknown = stream::once(async { Ok(answer(ServingStatus::ServiceUnknown)) });
+            let end = stream::once(async { Err(status::not_ready(true)) });
+            let held = unknown.chain(stream::pending()).take_until(stop).chain(end);
+            return Ok(Response::new(held.boxed()));
+        }
+        let mut serving = self.serving.clone();
+        serving.mark_changed();
+        // The last word before the end is that nothing is served.
+        let end = stream::iter([Ok(answer(ServingStatus::NotServing)), Err(status::not_ready(true))]);
+        Ok(Response::new(changes(serving).take_until(stop).chain(end).boxed()))
     }
 }
 

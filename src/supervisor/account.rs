@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Duration;
 
@@ -17,6 +17,9 @@ use crate::task::state::Job;
 const LINGER: Duration = Duration::from_millis(20);
 /// How many requests of polls are under way at once.
 const POLLS_AT_ONCE: usize = 8;
+/// How many creates are under way at once: as many outcomes are unknown at most
+/// when the process is killed.
+const CREATES_AT_ONCE: usize = 16;
 /// How many polls may wait in all.
 const WAITING_POLLS: usize = 1024;
 
@@ -29,6 +32,7 @@ pub struct Account {
     /// How many requests a second it is sent.
     pub requests_per_second: f64,
     rate: Arc<Rate>,
+    creates: Semaphore,
     polls: mpsc::Sender<Asked>,
 }
 
@@ -46,12 +50,20 @@ impl Account {
         let rate = Arc::new(Rate::per_second(requests_per_second));
         let (polls, asked) = mpsc::channel(WAITING_POLLS);
         let gather = gather(Arc::clone(&provider), Arc::clone(&rate), asked);
-        (Self { provider, max_parallel, requests_per_second, rate, polls }, gather)
+        let creates = Semaphore::new(CREATES_AT_ONCE);
+        (Self { provider, max_parallel, requests_per_second, rate, creates, polls }, gather)
     }
 
     /// Waits for the turn of a request that is not a poll.
     pub async fn turn(&self) {
         self.rate.turn().await;
+    }
+
+    /// Waits for the turn of a create, which is under way until the place is dropped.
+    pub async fn create_turn(&self) -> Option<SemaphorePermit<'_>> {
+        let place = self.creates.acquire().await.ok()?;
+        self.rate.turn().await;
+        Some(place)
     }
 
     /// Asks after a job, together with whichever others are due.

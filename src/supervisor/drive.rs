@@ -127,9 +127,10 @@ impl Driver {
         intent: Event,
     ) -> Result<Again, LedgerError> {
         let Some(model) = self.model(task) else { return Ok(Some(UNSERVED)) };
-        if self.stop.run_until_cancelled(account.turn()).await.is_none() {
+        // Held until the outcome is stored.
+        let Some(Some(_place)) = self.stop.run_until_cancelled(account.create_turn()).await else {
             return Ok(Some(Duration::ZERO));
-        }
+        };
         let Recorded::Task(task) = self.ledger.record(task, &intent).await? else { return Ok(Some(Duration::ZERO)) };
         let (State::Submitting, Some(attempt)) = (task.state, task.attempt()) else {
             return Ok(Some(Duration::ZERO));

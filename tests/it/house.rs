@@ -22,7 +22,7 @@ use videogen::config::{Overrides, Settings};
 use videogen::simulator::{self, Simulator};
 
 /// How long any wait in a test may take before it is a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// The running house.
 pub struct House {
