@@ -125,6 +125,7 @@ fn batch(provider: &dyn Provider, waiting: &mut VecDeque<Asked>) -> Vec<Asked> {
 
 async fn ask(provider: Arc<dyn Provider>, batch: Vec<Asked>) {
     let (jobs, answers): (Vec<Job>, Vec<_>) = batch.into_iter().unzip();
+    metrics::counter!("videogen_poll_requests_total").increment(1);
     let observations = provider.poll(&jobs).await;
     for (answer, observation) in answers.into_iter().zip(observations) {
         // Whoever asked may have gone; its next poll will see the same.
