@@ -1,6 +1,6 @@
 //! What the real `videogen serve` holds in memory, idle and with running tasks, and
-//! how many requests their polls take. `cargo bench --bench memory [-- TASKS [SECONDS]]`.
-//! The provider is the simulator, whose jobs do not end meanwhile.
+//! how many requests their polls take. `cargo bench --bench memory [-- TASKS [SECONDS
+//! [MODEL]]]`. The provider is the simulator, whose jobs do not end meanwhile.
 
 mod common;
 
@@ -25,6 +25,7 @@ fn main() -> Result<()> {
     let role = role();
     let tasks: u64 = role.first().map_or(Ok(10_000), |tasks| tasks.parse())?;
     let seconds: u64 = role.get(1).map_or(Ok(120), |seconds| seconds.parse())?;
+    let model = role.get(2).map_or("kling/kling-3.0", String::as_str);
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
 
     let mut simulator =
@@ -40,8 +41,8 @@ fn main() -> Result<()> {
     println!("idle: {:.1} MiB", mib(idle));
 
     let begun = Instant::now();
-    tokio::runtime::Runtime::new()?.block_on(submit_all(grpc, tasks))?;
-    println!("{tasks} tasks accepted after {:.1} s", begun.elapsed().as_secs_f64());
+    tokio::runtime::Runtime::new()?.block_on(submit_all(grpc, tasks, model))?;
+    println!("{tasks} tasks of {model} accepted after {:.1} s", begun.elapsed().as_secs_f64());
     while metric(admin, "videogen_task_states_total{state=\"RUNNING\"}")? < tasks as f64 {
         if begun.elapsed() > PATIENCE {
             return Err("the tasks are not running in time".into());
@@ -50,18 +51,27 @@ fn main() -> Result<()> {
     }
     println!("{tasks} tasks running after {:.1} s", begun.elapsed().as_secs_f64());
 
-    let before = (polls(admin)?, requests.load(Ordering::Relaxed), cpu_s(service.id())?);
-    std::thread::sleep(Duration::from_secs(seconds));
-    let after = (polls(admin)?, requests.load(Ordering::Relaxed), cpu_s(service.id())?);
+    watch_polls(service.id(), admin, &requests, seconds)?;
     let running = resident(service.id())?;
     println!("running: {:.1} MiB, {:.1} KiB a task", mib(running), (running - idle) / 1024.0 / tasks as f64);
-    let (polls, sent) = (after.0 - before.0, (after.1 - before.1) as f64);
+    Ok(())
+}
+
+/// Counts for a while what the running tasks ask their provider, and what it costs.
+fn watch_polls(service: u32, admin: SocketAddr, requests: &AtomicU64, seconds: u64) -> Result<()> {
+    let now = || -> Result<[f64; 4]> {
+        let troubles = metric(admin, "videogen_polls_total{outcome=\"trouble\"}")?;
+        Ok([metric(admin, "videogen_polls_total")?, troubles, requests.load(Ordering::Relaxed) as f64, cpu_s(service)?])
+    };
+    let before = now()?;
+    std::thread::sleep(Duration::from_secs(seconds));
+    let after = now()?;
+    let [polls, troubles, sent, cpu] = std::array::from_fn(|n| after[n] - before[n]);
     println!(
-        "in {seconds} s: {polls} polls in {sent} requests, {:.1} a request; server CPU {:.0} us a poll, {:.1} % of one core",
-        polls / sent,
-        (after.2 - before.2) * 1e6 / polls,
-        (after.2 - before.2) * 100.0 / seconds as f64
+        "in {seconds} s: {polls} polls, {troubles} of them told nothing, in {sent} requests, {:.1} each",
+        polls / sent
     );
+    println!("server CPU {:.0} us a poll, {:.1} % of one core", cpu * 1e6 / polls, cpu * 100.0 / seconds as f64);
     Ok(())
 }
 
@@ -133,7 +143,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, requests: &AtomicU64) -> std::io
     }
 }
 
-async fn submit_all(grpc: SocketAddr, tasks: u64) -> Result<()> {
+async fn submit_all(grpc: SocketAddr, tasks: u64, model: &str) -> Result<()> {
     let client = VideoGenClient::connect(format!("http://{grpc}")).await?;
     let next = Arc::new(AtomicU64::new(0));
     let callers = (0..64).map(|_| {
@@ -144,16 +154,16 @@ async fn submit_all(grpc: SocketAddr, tasks: u64) -> Result<()> {
                 if number >= tasks {
                     return Ok(());
                 }
-                client.submit(request(number)).await?;
+                let mut request = request(number);
+                if let Some(spec) = &mut request.spec {
+                    spec.model = model.to_owned();
+                }
+                client.submit(request).await?;
             }
         }
     });
     join_all(callers).await.into_iter().collect::<std::result::Result<(), tonic::Status>>()?;
     Ok(())
-}
-
-fn polls(admin: SocketAddr) -> Result<f64> {
-    metric(admin, "videogen_polls_total")
 }
 
 /// The sum of the metrics whose names begin so.
