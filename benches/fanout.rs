@@ -195,6 +195,8 @@ async fn read(address: &str, task: &str, streams: usize) -> Result<()> {
             }
         });
     }
+    // The readers alone hold it now: when the server has gone, the arrivals end too.
+    drop(arrived);
     loop {
         let mut times = Vec::with_capacity(streams);
         while times.len() < streams {
