@@ -84,8 +84,8 @@ impl Watcher {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Next::End("the server is shutting down; resume elsewhere or again"),
-            item = change => Next::Item(item),
             () = sleep_until(self.until) => Next::End("the watch has lived long enough; open it again"),
+            item = change => Next::Item(item),
             () = sleep_until(self.beat) => Next::Beat,
         }
     }

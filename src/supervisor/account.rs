@@ -109,17 +109,20 @@ async fn gather(provider: Arc<dyn Provider>, rate: Arc<Rate>, mut asked: mpsc::R
 }
 
 /// Takes the poll that has waited longest, and those that go into one request with
-/// it.
+/// it. Looks no further than it has to: a thousand may be waiting.
 fn batch(provider: &dyn Provider, waiting: &mut VecDeque<Asked>) -> Vec<Asked> {
-    let most = waiting.front().map_or(1, |(job, _)| provider.batch_of(job).max(1));
-    let (mut taken, mut left) = (Vec::new(), VecDeque::new());
-    for asked in waiting.drain(..) {
-        match taken.len() < most && provider.batch_of(&asked.0) == most {
-            true => taken.push(asked),
-            false => left.push_back(asked),
+    let mut taken = Vec::from_iter(waiting.pop_front());
+    let most = taken.first().map_or(0, |(job, _)| provider.batch_of(job));
+    let mut place = 0;
+    while taken.len() < most
+        && let Some((job, _)) = waiting.get(place)
+    {
+        if provider.batch_of(job) == most {
+            taken.extend(waiting.remove(place));
+        } else {
+            place += 1;
         }
     }
-    *waiting = left;
     taken
 }
 
