@@ -65,9 +65,9 @@ pub struct Order<'a> {
     pub marker: &'a Marker,
     /// Where the provider may call back.
     pub callback: Option<&'a Url>,
-    /// How many creates were sent under this marker, this one included: above 1
-    /// a refusal may mean that an earlier one arrived.
-    pub sends: u32,
+    /// Whether an earlier create under this marker may have arrived: then a refusal
+    /// of this one says nothing about that one.
+    pub resent: bool,
 }
 
 /// How a paid create ended. The variants say what may be done next.

@@ -141,7 +141,7 @@ impl Driver {
             model: &model,
             marker: &attempt.marker,
             callback: callback.as_ref(),
-            sends: attempt.sends,
+            resent: attempt.unknown_since.is_some(),
         };
         let created = account.provider.submit(order).await;
         metrics::counter!("videogen_creates_total", "outcome" => outcome_word(&created)).increment(1);

@@ -113,7 +113,7 @@ impl Driver {
             model: &model,
             marker: &attempt.marker,
             callback: None,
-            sends: attempt.sends,
+            resent: attempt.unknown_since.is_some(),
         };
         let looked = async {
             account.turn().await;

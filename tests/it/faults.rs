@@ -90,6 +90,18 @@ async fn a_throttled_create_waits_in_the_queue_and_is_bought_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_after_a_throttle_is_a_refusal() {
+    let mut house = House::new().await;
+    for model in KLING {
+        let prompt = "a kite [sim:rate_limited*1] [sim:create.refuse=1102]";
+        let task = house.submit(prompted(model, prompt)).await;
+        let end = house.finished(&task.id).await;
+        assert_eq!(end.failure.unwrap().kind(), FailureKind::ProviderFunds, "{model}");
+        assert_eq!(house.bought(), 0, "{model}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_create_fails_with_the_providers_reason_and_costs_nothing() {
     let mut house = House::new().await;
     for (model, code, kind) in [

@@ -41,7 +41,7 @@ fn spec() -> Spec {
 }
 
 fn order<'a>(spec: &'a Spec, model: &'a Model) -> Order<'a> {
-    Order { spec, model, marker: &MARKER, callback: None, sends: 1 }
+    Order { spec, model, marker: &MARKER, callback: None, resent: false }
 }
 
 fn names(start: Option<&str>, end: Option<&str>, duration: Option<DurationForm>) -> FalInput {

@@ -104,7 +104,7 @@ impl Kling {
         let url = join(&self.base_url, &draft.path);
         let call = Call { method: Method::POST, url, headers, body: Some(draft.body.clone()) };
         match self.http.create(call).await {
-            Ok(answer) => judge(&answer, &draft.place, order.sends, &self.redactor.for_order(order.spec)),
+            Ok(answer) => judge(&answer, &draft.place, order.resent, &self.redactor.for_order(order.spec)),
             Err(Lost::NotSent(reason)) => Verdict::Settled(Created::NotSent { reason: self.redactor.redact(&reason) }),
             Err(Lost::Unknown(reason)) => Verdict::Settled(Created::Unknown { reason: self.redactor.redact(&reason) }),
         }
@@ -233,14 +233,14 @@ impl Provider for Kling {
         }
         match self.send_create(&draft, &order).await {
             Verdict::Settled(created) => created,
-            Verdict::SignAgain(failure) if !self.signer.can_sign_again() => refuse_unless_resent(failure, order.sends),
+            Verdict::SignAgain(failure) if !self.signer.can_sign_again() => refuse_unless_resent(failure, order.resent),
             // The refusal is definite, so this one repetition inside an adapter cannot
             // buy twice.
             Verdict::SignAgain(_) => {
                 self.signer.forget_token();
                 match self.send_create(&draft, &order).await {
                     Verdict::Settled(created) => created,
-                    Verdict::SignAgain(failure) => refuse_unless_resent(failure, order.sends),
+                    Verdict::SignAgain(failure) => refuse_unless_resent(failure, order.resent),
                 }
             }
         }

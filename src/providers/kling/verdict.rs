@@ -22,8 +22,9 @@ pub(super) enum Verdict {
     SignAgain(Failure),
 }
 
-/// Judges an answer to a create that was sent `sends` times under its marker.
-pub(super) fn judge(answer: &Answer, place: &Place, sends: u32, redactor: &Redactor) -> Verdict {
+/// Judges an answer to a create; `resent` when an earlier one under its marker may
+/// have arrived.
+pub(super) fn judge(answer: &Answer, place: &Place, resent: bool, redactor: &Redactor) -> Verdict {
     match Envelope::read(&answer.body) {
         // Without Kling's envelope somebody else spoke, an edge or a proxy, and even a
         // plain 4xx of theirs does not tell whether the create went through.
@@ -32,28 +33,28 @@ pub(super) fn judge(answer: &Answer, place: &Place, sends: u32, redactor: &Redac
         Some(envelope) if envelope.meaning() == Meaning::TokenTime => {
             Verdict::SignAgain(refusal(FailureKind::ProviderAuth, &envelope, redactor))
         }
-        Some(envelope) => Verdict::Settled(settle(answer, &envelope, place, sends, redactor)),
+        Some(envelope) => Verdict::Settled(settle(answer, &envelope, place, resent, redactor)),
     }
 }
 
-fn settle(answer: &Answer, envelope: &Envelope, place: &Place, sends: u32, redactor: &Redactor) -> Created {
+fn settle(answer: &Answer, envelope: &Envelope, place: &Place, resent: bool, redactor: &Redactor) -> Created {
     let refused = |kind| refusal(kind, envelope, redactor);
     match envelope.meaning() {
         Meaning::Ok => accepted(answer, &envelope.data, place, redactor),
         Meaning::Throttled => Created::Throttled { after: answer.retry_after(), reason: answer.described(redactor) },
         Meaning::TokenTime | Meaning::Auth | Meaning::Permission => {
-            refuse_unless_resent(refused(FailureKind::ProviderAuth), sends)
+            refuse_unless_resent(refused(FailureKind::ProviderAuth), resent)
         }
-        Meaning::Funds => refuse_unless_resent(refused(FailureKind::ProviderFunds), sends),
+        Meaning::Funds => refuse_unless_resent(refused(FailureKind::ProviderFunds), resent),
         // The marker is taken: an earlier create under it arrived.
-        Meaning::Parameters if sends > 1 && envelope.code == 1201 => unknown(answer, redactor),
+        Meaning::Parameters if resent && envelope.code == 1201 => unknown(answer, redactor),
         Meaning::Parameters if speaks_of_duplicate(&envelope.message) => unknown(answer, redactor),
         // A request that breaks the rules breaks them every time, so that an earlier
         // send of the same request made nothing either.
         Meaning::Parameters | Meaning::NotFound => Created::Refused(refused(FailureKind::ProviderRefused)),
         Meaning::Moderated => Created::Refused(refused(FailureKind::Moderated)),
         Meaning::Other if is_plain_refusal(answer.status) => {
-            refuse_unless_resent(refused(FailureKind::ProviderRefused), sends)
+            refuse_unless_resent(refused(FailureKind::ProviderRefused), resent)
         }
         Meaning::Server | Meaning::Other => unknown(answer, redactor),
     }
@@ -71,8 +72,8 @@ const fn is_plain_refusal(status: u16) -> bool {
 
 /// A refusal that depends on the moment (key, funds, permission) says nothing about
 /// an earlier send under the same marker, which may have been taken.
-pub(super) fn refuse_unless_resent(failure: Failure, sends: u32) -> Created {
-    if sends > 1 {
+pub(super) fn refuse_unless_resent(failure: Failure, resent: bool) -> Created {
+    if resent {
         Created::Unknown { reason: format!("sent again and refused: {} {}", failure.provider_code, failure.message) }
     } else {
         Created::Refused(failure)

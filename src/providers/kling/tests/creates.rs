@@ -40,10 +40,10 @@ fn word(created: &Created) -> String {
     }
 }
 
-async fn outcome(act: Act, sends: u32) -> String {
+async fn outcome(act: Act, resent: bool) -> String {
     let socket = Scripted::play(vec![act.clone()]).await;
     let (spec, model) = (spec(), new("kling-3.0"));
-    let created = kling_for(&act, &socket.url).submit(Order { sends, ..order(&spec, &model) }).await;
+    let created = kling_for(&act, &socket.url).submit(Order { resent, ..order(&spec, &model) }).await;
     assert_eq!(socket.seen().len(), 1, "a create is sent once");
     assert!(!format!("{created:?}").contains("s3cret"), "{created:?}");
     word(&created)
@@ -86,13 +86,13 @@ async fn each_row_of_the_error_table_has_its_meaning() {
         ("500 Internal Server Error", 1201, "unknown", "unknown"),
     ] {
         let message = "no Bearer key-s3cret-0123";
-        assert_eq!(outcome(json(status, code(number, message)), 1).await, first, "{status} {number}");
-        assert_eq!(outcome(json(status, code(number, message)), 2).await, again, "{status} {number} again");
+        assert_eq!(outcome(json(status, code(number, message)), false).await, first, "{status} {number}");
+        assert_eq!(outcome(json(status, code(number, message)), true).await, again, "{status} {number} again");
     }
     let taken = json("400 Bad Request", code(1201, "external_task_id already exists"));
-    assert_eq!(outcome(taken, 1).await, "unknown");
+    assert_eq!(outcome(taken, false).await, "unknown");
     let later = Act::Answer("429 Too Many", "retry-after: 7\r\n".to_owned(), code(1303, "busy"));
-    assert_eq!(outcome(later, 1).await, "throttled Some(7)");
+    assert_eq!(outcome(later, false).await, "throttled Some(7)");
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn what_is_not_a_clear_word_of_klings_own_stays_unknown() {
         ("over the cap", json("200 OK", long)),
         ("redirect", Act::Answer("307 Temporary", "location: /elsewhere\r\n".to_owned(), String::new())),
     ] {
-        assert_eq!(outcome(act, 1).await, "unknown", "{name}");
+        assert_eq!(outcome(act, false).await, "unknown", "{name}");
     }
 }
 

@@ -61,7 +61,7 @@ fn spec() -> Spec {
 }
 
 fn order<'a>(spec: &'a Spec, model: &'a Model) -> Order<'a> {
-    Order { spec, model, marker: &MARKER, callback: None, sends: 1 }
+    Order { spec, model, marker: &MARKER, callback: None, resent: false }
 }
 
 fn link(name: &str) -> Option<Image> {
