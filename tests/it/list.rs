@@ -21,7 +21,7 @@ async fn fill(house: &mut House, count: usize) -> Vec<String> {
         let mut asked = request(text(["kling/kling-3.0", "kling/kling-v3"][n % 2]));
         asked.labels = [("third".to_owned(), (n % 3).to_string())].into();
         ids.push(house.try_submit(asked).await.unwrap().id);
-        // Times are told in milliseconds: give each task its own.
+        // The filter by time is told in milliseconds: give each task its own.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     ids.reverse();
