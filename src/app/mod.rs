@@ -38,6 +38,9 @@ pub enum Ended {
     GraceOver,
     /// The store has stopped; the next start recovers.
     StoreStopped,
+    /// A door or the supervisor ended by itself, which is a fault; the rest was
+    /// drained.
+    PartEnded,
 }
 
 /// The running service.
@@ -88,6 +91,10 @@ impl App {
         if settings.accounts.is_empty() {
             warn!("the settings hold no account: nothing can be bought");
         }
+        for account in settings.accounts.iter().filter(|account| account.has_settings_to_come()) {
+            let message = "webhook_secret, jwks_url and history_url are not used by this version";
+            warn!(account = account.name, message);
+        }
         let grace = settings.server.shutdown_grace;
         Ok(Self { addresses, grace, store: parts.store, serving, closing, resting, writes, doors, supervisor })
     }
@@ -99,23 +106,25 @@ impl App {
 
     /// Serves until told to stop, or until the store stops.
     pub async fn run_until(mut self, told: impl Future<Output = ()>) -> Ended {
-        let mut stopped = self.store.stopped();
-        let ended = tokio::select! {
-            () = told => None,
-            Ok(_) = stopped.wait_for(|stopped| *stopped) => Some(Ended::StoreStopped),
-            Some(ended) = self.supervisor.join_next() => {
-                error!(?ended, "the supervisor has ended early");
-                None
-            }
-        };
-        match ended {
-            Some(ended) => {
+        let stopped = self.store.stopped();
+        tokio::select! {
+            () = told => self.drain().await,
+            () = turned_true(stopped) => {
                 // What is not on disk must not be said: no goodbyes either.
                 self.serving.send_replace(false);
                 error!("the store has stopped; the process ends so that its next start recovers");
-                ended
+                Ended::StoreStopped
             }
-            None => self.drain().await,
+            Some(ended) = self.supervisor.join_next() => {
+                error!(?ended, "the supervisor has ended by itself");
+                self.drain().await;
+                Ended::PartEnded
+            }
+            Some(ended) = self.doors.join_next() => {
+                error!(?ended, "a door has closed by itself");
+                self.drain().await;
+                Ended::PartEnded
+            }
         }
     }
 
@@ -145,5 +154,12 @@ impl App {
         self.store.close().await;
         info!("drained");
         if in_time { Ended::Drained } else { Ended::GraceOver }
+    }
+}
+
+/// Waits until it is true; for ever if nobody can make it so any more.
+async fn turned_true(mut flag: watch::Receiver<bool>) {
+    if flag.wait_for(|flag| *flag).await.is_err() {
+        std::future::pending().await
     }
 }

@@ -42,6 +42,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<Outcome, Trouble> {
     match app.run_until(told).await {
         Ended::Drained => Ok(Outcome::Done),
         Ended::GraceOver => Err(Trouble::Local("the grace was over before everything had finished".into())),
+        Ended::PartEnded => Err(Trouble::Local("a part of the service ended by itself; the log says which".into())),
         Ended::StoreStopped => Err(Trouble::Local("the store has stopped; start again to recover".into())),
     }
 }

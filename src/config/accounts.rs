@@ -38,6 +38,14 @@ pub struct Account {
     pub requests_per_second: f64,
 }
 
+impl Account {
+    /// Whether it sets what this version reads and does not use: callbacks are not
+    /// verified yet, because they are believed in nothing, and histories not searched.
+    pub fn has_settings_to_come(&self) -> bool {
+        self.webhook_secret.is_some() || self.jwks_url.is_some() || self.history_url.is_some()
+    }
+}
+
 /// A provider that there is an adapter for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderName {

@@ -72,7 +72,7 @@ impl Account {
         if self.polls.try_send((job, answer)).is_err() {
             return Err(trouble("too many polls are waiting for this account"));
         }
-        answered.await.unwrap_or_else(|_| Err(trouble("the process is ending")))
+        answered.await.unwrap_or_else(|_| Err(trouble("the request was given up")))
     }
 }
 

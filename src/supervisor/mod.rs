@@ -186,7 +186,12 @@ impl Supervisor {
                     ids.into_iter().for_each(|id| self.schedule.add(id, now));
                 }
                 Some(ended) = self.steps.running.join_next_with_id() => self.give_back(ended),
-                Some(ended) = self.gatherers.join_next() => error!(?ended, "an account's polls have ended early"),
+                Some(ended) = self.gatherers.join_next() => {
+                    // Without them jobs would not be followed: better to end and be
+                    // started again.
+                    error!(?ended, "an account's polls have ended by themselves");
+                    break;
+                }
             }
         }
         while self.steps.running.join_next().await.is_some() {}

@@ -49,12 +49,7 @@ impl World {
         let clock = Clock::simulated(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000));
         let folder = tempfile::tempdir().unwrap();
         let store = SledStore::temporary().await.unwrap();
-        let videos = ArchiveSettings {
-            url: format!("file:{}", folder.path().display()),
-            reserve_bytes: 0,
-            ..ArchiveSettings::default()
-        };
-        let archive = Arc::new(Archive::open(&videos, Guard::default()).unwrap());
+        let archive = archive(&folder);
         let provider = Arc::new(provider.keeping_files_in(folder.path()));
         let ledger = Arc::new(Ledger::new(store.clone(), Arc::clone(&archive), clock.clone()));
         let stop = CancellationToken::new();
@@ -99,16 +94,17 @@ impl World {
     async fn restart(mut self) -> Self {
         self.stop.cancel();
         self.running.await.unwrap();
-        let videos = ArchiveSettings {
-            url: format!("file:{}", self.folder.path().display()),
-            reserve_bytes: 0,
-            ..ArchiveSettings::default()
-        };
-        let archive = Arc::new(Archive::open(&videos, Guard::default()).unwrap());
+        let archive = archive(&self.folder);
         self.stop = CancellationToken::new();
         self.running = start(&self.ledger, archive, &self.provider, &self.clock, &self.stop).await;
         self
     }
+}
+
+fn archive(folder: &TempDir) -> Arc<Archive> {
+    let url = format!("file:{}", folder.path().display());
+    let settings = ArchiveSettings { url, reserve_bytes: 0, ..ArchiveSettings::default() };
+    Arc::new(Archive::open(&settings, Guard::default()).unwrap())
 }
 
 async fn start(
