@@ -6,6 +6,7 @@ mod envelope;
 mod index;
 mod record;
 mod rows;
+mod set;
 mod sled;
 
 #[cfg(test)]

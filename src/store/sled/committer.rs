@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::shared::Shared;
+use super::write::Batch;
 use crate::store::contract::{Commit, StoreError};
 use crate::store::envelope::Kind;
 use crate::store::index::{Durable, Index, RequestKey};
@@ -143,7 +144,7 @@ impl Waiting {
 /// One batch in the making: what is durable is overlaid with what it will change.
 #[derive(Default)]
 struct Plan {
-    batch: sled::Batch,
+    batch: Batch,
     effects: Vec<Effect>,
     answers: Vec<Waiting>,
     tasks: HashMap<TaskId, Durable>,
@@ -199,7 +200,7 @@ impl Plan {
     fn put(&mut self, task: Arc<Task>, rows: Rows, before: Parts) {
         let Rows { puts, parts } = rows;
         for surplus in parts.state..before.state {
-            self.batch.remove(&part_key(Kind::StatePart, task.id, surplus));
+            self.batch.remove(part_key(Kind::StatePart, task.id, surplus));
         }
         for (key, row) in puts {
             self.batch.insert(key, row);

@@ -3,10 +3,17 @@
 //! before every answer, and a full stop after the first error.
 
 mod committer;
+#[cfg(test)]
+mod golden;
 mod open;
+mod scan;
+mod schema;
+#[cfg(test)]
+mod set_tests;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;

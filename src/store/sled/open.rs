@@ -5,23 +5,14 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::StoreSettings;
 use crate::store::contract::StoreError;
-use crate::store::envelope::{Kind, seal, unseal};
-use crate::store::index::{Index, RequestKey};
-use crate::store::rows::{Unread, id_of_head, read_task, salvage_request_id};
-use crate::task::id::TaskId;
-
-/// The arrangement of keys and rows that this version writes.
-const SCHEMA: u32 = 1;
-
-/// The key under which the arrangement is noted.
-const SCHEMA_KEY: &[u8] = &[Kind::Meta as u8, b's', b'c', b'h', b'e', b'm', b'a'];
+use crate::store::set::SetNote;
 
 /// Held locked as long as the database is open.
 const LOCK_FILE: &str = "videogen.lock";
@@ -38,6 +29,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long sled may take to replay its log.
 const OPEN_LIMIT: Duration = Duration::from_secs(600);
+
+/// What helps when the database is at fault.
+const REPAIR: &str = "'videogen fsck' says what is wrong, 'videogen repair --from-receipts' rebuilds the store";
 
 /// Why a store did not open.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +71,7 @@ pub enum OpenError {
         known: u32,
     },
     /// It holds something else, or its very first note is damaged.
-    #[error("store folder {path} is not a readable VideoGen store: {reason}")]
+    #[error("store folder {path} is not a readable VideoGen store: {reason}; {REPAIR}")]
     Foreign {
         /// Which one.
         path: PathBuf,
@@ -85,11 +79,19 @@ pub enum OpenError {
         reason: String,
     },
     /// sled cannot open it.
-    #[error("store folder {path} does not open: {reason}")]
+    #[error("store folder {path} does not open: {reason}; {REPAIR}")]
     Broken {
         /// Which one.
         path: PathBuf,
         /// What sled says.
+        reason: String,
+    },
+    /// It opens, and what it holds is not what was last written to it.
+    #[error("store folder {path} does not hold what was written to it: {reason}; {REPAIR}")]
+    Inconsistent {
+        /// Which one.
+        path: PathBuf,
+        /// What differs.
         reason: String,
     },
 }
@@ -99,10 +101,11 @@ pub enum OpenError {
 pub(super) struct Opened {
     /// The one tree.
     pub(super) tree: sled::Tree,
-    db: sled::Db,
+    pub(super) db: sled::Db,
     /// Our own handle on the log: errors of a sync are reported per open file, and
     /// sled never asks for them.
     pub(super) log: File,
+    set: Mutex<SetNote>,
     _lock: File,
     _folder: Option<TempDir>,
 }
@@ -120,7 +123,8 @@ impl Opened {
         let db = open_sled(settings)?;
         let log = File::open(path.join("db")).map_err(in_folder)?;
         sync_names(path).map_err(in_folder)?;
-        let opened = Self { tree: sled::Tree::clone(&db), db, log, _lock: lock, _folder: folder };
+        let opened =
+            Self { tree: sled::Tree::clone(&db), db, log, set: Mutex::default(), _lock: lock, _folder: folder };
         opened.check_schema(path)?;
         Ok(opened)
     }
@@ -131,95 +135,23 @@ impl Opened {
         self._folder.as_ref().map(|folder| folder.path().to_owned())
     }
 
-    /// Applies a batch and waits until it is on the disk.
-    pub(super) fn write(&self, batch: sled::Batch) -> Result<(), String> {
-        self.tree.apply_batch(batch).map_err(|error| format!("write: {error}"))?;
-        self.db.flush().map_err(|error| format!("flush: {error}"))?;
-        // sled's flush is no fsync: without this a power cut loses what was
-        // acknowledged, or the whole database.
-        self.log.sync_data().map_err(|error| format!("sync: {error}"))
-    }
-
     /// Reads a row.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
         self.tree.get(key).map_err(|error| StoreError::Stopped(format!("read: {error}")))
     }
 
-    /// Reads everything once: every envelope is checked, every task indexed. What
-    /// is damaged is set aside and does not keep the others from being served.
-    pub(super) fn scan(&self, path: &Path) -> Result<Index, OpenError> {
-        let mut index = Index::default();
-        for item in self.tree.scan_prefix([Kind::Note as u8]) {
-            let (key, row) = item.map_err(|error| broken(path, error))?;
-            let name = String::from_utf8_lossy(&key[1..]).into_owned();
-            match unseal(&key, &row) {
-                Ok(value) => index.put_note(name, value.to_vec()),
-                Err(reason) => tracing::error!(note = name, %reason, "a note is damaged and left out"),
-            }
-        }
-        for item in self.tree.scan_prefix([Kind::Head as u8]) {
-            let (key, row) = item.map_err(|error| broken(path, error))?;
-            let Some(id) = id_of_head(&key) else {
-                tracing::error!(key = ?key.as_ref(), "a key that names no task is left out");
-                continue;
-            };
-            self.index_one(&mut index, id, &row).map_err(|reason| broken(path, reason))?;
-        }
-        let damaged = index.damaged().count();
-        if damaged > 0 {
-            tracing::error!(damaged, "damaged tasks were set aside");
-        }
-        Ok(index)
-    }
-
-    fn index_one(&self, index: &mut Index, id: TaskId, head: &sled::IVec) -> Result<(), StoreError> {
-        let get = |key: &[u8]| match key[0] == Kind::Head as u8 {
-            true => Ok(Some(head.clone())),
-            false => self.get(key),
-        };
-        let reason = match read_task(id, get) {
-            Ok((task, parts)) => {
-                index.put(&task, parts);
-                return Ok(());
-            }
-            Err(Unread::Failed(error)) => return Err(error),
-            Err(Unread::Damaged(reason)) => reason,
-            // Nobody writes yet, so this is no race.
-            Err(Unread::Torn | Unread::Absent) => "its rows do not fit together".to_owned(),
-        };
-        tracing::error!(task_id = %id, reason, "a task is damaged");
-        index.quarantine(id, salvage_request_id(head).as_ref().map(RequestKey::of), reason);
-        Ok(())
-    }
-
-    fn check_schema(&self, path: &Path) -> Result<(), OpenError> {
-        let foreign = |reason: &str| OpenError::Foreign { path: path.to_owned(), reason: reason.to_owned() };
-        let Some(row) = self.get(SCHEMA_KEY).map_err(|error| broken(path, error))? else {
-            if !self.tree.is_empty() {
-                return Err(foreign("it holds rows but no schema note"));
-            }
-            return self.write_schema(SCHEMA).map_err(|error| broken(path, error));
-        };
-        let note = unseal(SCHEMA_KEY, &row).map_err(|error| foreign(&error.to_string()))?;
-        let found = u32::from_be_bytes(note.try_into().map_err(|_| foreign("its schema note is no number"))?);
-        match found.cmp(&SCHEMA) {
-            std::cmp::Ordering::Equal => Ok(()),
-            std::cmp::Ordering::Less => Err(foreign("there is no way up from its schema")),
-            std::cmp::Ordering::Greater => Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA }),
-        }
-    }
-
-    /// Notes the arrangement of keys and rows.
-    pub(super) fn write_schema(&self, schema: u32) -> Result<(), String> {
-        let row = seal(SCHEMA_KEY, &schema.to_be_bytes()).map_err(|_| "the schema note is too large".to_owned())?;
-        let mut batch = sled::Batch::default();
-        batch.insert(SCHEMA_KEY, row);
-        self.write(batch)
+    /// What is noted of the set; changed by the one writer.
+    pub(super) fn set(&self) -> MutexGuard<'_, SetNote> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn broken(path: &Path, reason: impl ToString) -> OpenError {
+pub(super) fn broken(path: &Path, reason: impl ToString) -> OpenError {
     OpenError::Broken { path: path.to_owned(), reason: reason.to_string() }
+}
+
+pub(super) fn inconsistent(path: &Path, reason: impl ToString) -> OpenError {
+    OpenError::Inconsistent { path: path.to_owned(), reason: reason.to_string() }
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

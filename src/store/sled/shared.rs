@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::Stats;
 use super::committer::Effect;
 use super::open::Opened;
+use super::write::Batch;
 use crate::store::contract::StoreError;
 use crate::store::index::Index;
 use crate::task::id::{Revision, TaskId};
@@ -91,7 +92,7 @@ impl Shared {
 
     /// Writes and syncs a batch in a blocking thread. Does not wait for it any
     /// more once the watchdog has stopped the store.
-    pub(super) async fn sync(&self, batch: sled::Batch) -> Result<(), String> {
+    pub(super) async fn sync(&self, batch: Batch) -> Result<(), String> {
         let opened = self.opened().map_err(|error| error.to_string())?;
         let mut stopped = self.stopped();
         self.in_flight.store(self.batches.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Release);

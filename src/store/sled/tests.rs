@@ -16,15 +16,15 @@ use crate::store::rows::head_key;
 use crate::task::fixture::{self, task};
 use crate::task::id::Revision;
 
-fn settings(path: &Path) -> StoreSettings {
+pub(super) fn settings(path: &Path) -> StoreSettings {
     StoreSettings { cache_mib: 8, ..StoreSettings::new(path) }
 }
 
-async fn open(path: &Path) -> Arc<SledStore> {
+pub(super) async fn open(path: &Path) -> Arc<SledStore> {
     SledStore::open(&settings(path)).await.unwrap()
 }
 
-async fn create(store: &SledStore, numbers: std::ops::Range<u64>) {
+pub(super) async fn create(store: &SledStore, numbers: std::ops::Range<u64>) {
     for number in numbers {
         assert_eq!(store.create(Arc::new(task(number))).await.unwrap(), Creation::Created);
     }
@@ -157,7 +157,7 @@ fn flip_last_byte_of(folder: &Path, number: u64) {
     *row.last_mut().unwrap() ^= 1;
     let mut batch = sled::Batch::default();
     batch.insert(&key, row);
-    opened.write(batch).unwrap();
+    opened.sync(batch).unwrap();
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn what_was_acknowledged_is_on_disk_without_closing() {
     store.close().await;
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
