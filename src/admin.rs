@@ -8,6 +8,8 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
+use crate::ledger::admission::Refusal;
+
 /// What the pages show.
 #[derive(Clone)]
 pub struct Pages {
@@ -15,9 +17,12 @@ pub struct Pages {
     pub metrics: PrometheusHandle,
     /// Whether the service serves.
     pub serving: watch::Receiver<bool>,
+    /// Why nothing new is taken in, if so.
+    pub refusal: watch::Receiver<Option<Refusal>>,
 }
 
-/// `/metrics`, `/livez` (the process answers) and `/readyz` (it serves).
+/// `/metrics`, `/livez` (the process answers) and `/readyz` (it serves; tasks and
+/// videos are served, and this page says so, also while new tasks are refused).
 pub fn router(pages: Pages) -> Router {
     Router::new()
         .route("/metrics", get(async |State(pages): State<Pages>| pages.metrics.render()))
@@ -26,9 +31,11 @@ pub fn router(pages: Pages) -> Router {
         .with_state(pages)
 }
 
-async fn ready(State(pages): State<Pages>) -> (StatusCode, &'static str) {
-    match *pages.serving.borrow() {
-        true => (StatusCode::OK, "serving\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not serving\n"),
+async fn ready(State(pages): State<Pages>) -> (StatusCode, String) {
+    if !*pages.serving.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not serving\n".into());
     }
+    let refusal = *pages.refusal.borrow();
+    let refused = refusal.map(|refusal| format!("new tasks are refused: {}\n", refusal.reason()));
+    (StatusCode::OK, format!("serving\n{}", refused.unwrap_or_default()))
 }

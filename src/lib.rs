@@ -17,5 +17,6 @@ pub mod store;
 pub mod supervisor;
 pub mod task;
 pub mod telemetry;
+pub mod upkeep;
 pub mod webhook;
 pub mod wire;

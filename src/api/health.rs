@@ -12,21 +12,45 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::status;
+use crate::ledger::admission::Refusal;
 
-/// The names that are known: the whole server, and the one service.
-const NAMES: [&str; 2] = ["", "videogen.v1.VideoGen"];
+/// The names that are known: the whole server, the one service, and the call that
+/// may be refused while all others are served.
+const NAMES: [&str; 3] = ["", "videogen.v1.VideoGen", SUBMIT];
+const SUBMIT: &str = "videogen.v1.VideoGen/Submit";
 
-/// Says whether the server serves.
+/// Says whether the server serves, and apart from that whether it takes in new
+/// tasks: a full disk must not take reads and downloads out of service.
 #[derive(Clone, Debug)]
 pub struct HealthService {
     serving: watch::Receiver<bool>,
+    refusal: watch::Receiver<Option<Refusal>>,
     stop: CancellationToken,
 }
 
 impl HealthService {
-    /// Reports what `serving` says, until `stop`.
-    pub fn new(serving: watch::Receiver<bool>, stop: CancellationToken) -> Self {
-        Self { serving, stop }
+    /// Reports what `serving` says, and of Submit what `refusal` says, until `stop`.
+    pub fn new(
+        serving: watch::Receiver<bool>,
+        refusal: watch::Receiver<Option<Refusal>>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { serving, refusal, stop }
+    }
+
+    /// The status of a name; nothing when it is unknown.
+    fn status(&mut self, name: &str) -> Option<ServingStatus> {
+        let refused = self.refusal.borrow_and_update().is_some() && name == SUBMIT;
+        let serving = *self.serving.borrow_and_update() && !refused;
+        NAMES.contains(&name).then(|| word(serving))
+    }
+
+    /// Waits for a change of anything; false when there will be none.
+    async fn changed(&mut self) -> bool {
+        tokio::select! {
+            changed = self.serving.changed() => changed.is_ok(),
+            changed = self.refusal.changed() => changed.is_ok(),
+        }
     }
 }
 
@@ -44,34 +68,42 @@ impl Health for HealthService {
 
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let name = request.get_ref().service.as_str();
-        if !NAMES.contains(&name) {
-            return Err(status::service_not_found(name));
+        match self.clone().status(name) {
+            Some(status) => Ok(Response::new(answer(status))),
+            None => Err(status::service_not_found(name)),
         }
-        Ok(Response::new(answer(word(*self.serving.borrow()))))
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let stop = self.stop.clone().cancelled_owned();
-        if !NAMES.contains(&request.get_ref().service.as_str()) {
+        let name = request.into_inner().service;
+        if !NAMES.contains(&name.as_str()) {
             let unknown = stream::once(async { Ok(answer(ServingStatus::ServiceUnknown)) });
             let end = stream::once(async { Err(status::not_ready(true)) });
             let held = unknown.chain(stream::pending()).take_until(stop).chain(end);
             return Ok(Response::new(held.boxed()));
         }
-        let mut serving = self.serving.clone();
-        serving.mark_changed();
         // The last word before the end is that nothing is served.
         let end = stream::iter([Ok(answer(ServingStatus::NotServing)), Err(status::not_ready(true))]);
-        Ok(Response::new(changes(serving).take_until(stop).chain(end).boxed()))
+        Ok(Response::new(changes(self.clone(), name).take_until(stop).chain(end).boxed()))
     }
 }
 
-/// The status now and whenever it changes.
-fn changes(serving: watch::Receiver<bool>) -> BoxStream<'static, Result<HealthCheckResponse, Status>> {
-    stream::unfold(serving, |mut serving| async {
-        serving.changed().await.ok()?;
-        let now = *serving.borrow_and_update();
-        Some((Ok(answer(word(now))), serving))
+/// The status of a known name now and whenever it changes.
+fn changes(health: HealthService, name: String) -> BoxStream<'static, Result<HealthCheckResponse, Status>> {
+    stream::unfold((health, None), move |(mut health, shown)| {
+        let name = name.clone();
+        async move {
+            loop {
+                let now = health.status(&name)?;
+                if shown != Some(now) {
+                    return Some((Ok(answer(now)), (health, Some(now))));
+                }
+                if !health.changed().await {
+                    return None;
+                }
+            }
+        }
     })
     .boxed()
 }

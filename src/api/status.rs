@@ -11,6 +11,7 @@ use tracing::error;
 use crate::archive::ReadError;
 use crate::catalog::{Violation, ViolationKind};
 use crate::ledger::LedgerError;
+use crate::ledger::admission::Refusal;
 use crate::store::contract::StoreError;
 use crate::task::id::{Revision, TaskId};
 use crate::task::state::{State, Task};
@@ -185,6 +186,7 @@ pub fn ledger(error: &LedgerError) -> Status {
             let message = "request_id was used for another request; a new video needs a new request_id";
             Answer::new(Code::AlreadyExists, "REQUEST_ID_REUSED", message).resource("task", &id.to_string()).status()
         }
+        LedgerError::Refused(refusal) => refused(*refusal),
         LedgerError::RevisionAhead { current } => {
             let message = format!("after_revision is ahead of the task, which is at {}", current.0);
             let metadata = [("current", current.0.to_string())];
@@ -200,6 +202,17 @@ pub fn ledger(error: &LedgerError) -> Status {
         }
         LedgerError::Store(error) => store(error),
     }
+}
+
+/// A request that would be a new task, while none is taken in.
+fn refused(refusal: Refusal) -> Status {
+    let (subject, message, after_s) = match refusal {
+        Refusal::StorageLow(_) => ("disk", "the free disk is kept for videos that are already bought", 60),
+        Refusal::QueueFull { .. } => ("open_tasks", "as many tasks are open as may be", 10),
+    };
+    let mut answer = Answer::new(Code::ResourceExhausted, refusal.reason(), message);
+    answer.details.add_quota_failure_violation(subject, message);
+    answer.retry(Duration::from_secs(after_s)).status()
 }
 
 /// Why a task's stored file cannot be read.

@@ -18,6 +18,7 @@ use crate::api::edge::Edge;
 use crate::api::health::HealthService;
 use crate::api::pb::video_gen_server::VideoGenServer;
 use crate::api::{Service, pb};
+use crate::ledger::admission::Refusal;
 use crate::{admin, config, telemetry, webhook};
 
 /// The largest request. Answers are larger: a page holds many tasks.
@@ -71,7 +72,7 @@ fn local(key: &str, listener: &TcpListener) -> Result<SocketAddr, StartError> {
 pub(super) fn open_grpc(
     listener: TcpListener,
     service: Service,
-    serving: watch::Receiver<bool>,
+    health: HealthService,
     closing: CancellationToken,
     doors: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
@@ -83,7 +84,7 @@ pub(super) fn open_grpc(
     let described = |error| StartError(format!("reflection: {error}"));
     let videogen =
         VideoGenServer::new(service).max_decoding_message_size(REQUEST_BYTES).max_encoding_message_size(ANSWER_BYTES);
-    let health = HealthServer::new(HealthService::new(serving, closing.clone()));
+    let health = HealthServer::new(health);
     let routes = Routes::new(videogen)
         .add_service(health)
         .add_service(reflection().build_v1().map_err(described)?)
@@ -110,10 +111,11 @@ pub(super) fn open_grpc(
 pub(super) fn open_admin(
     listener: TcpListener,
     serving: watch::Receiver<bool>,
+    refusal: watch::Receiver<Option<Refusal>>,
     closing: CancellationToken,
     doors: &mut JoinSet<()>,
 ) {
-    let pages = admin::Pages { metrics: telemetry::metrics(), serving };
+    let pages = admin::Pages { metrics: telemetry::metrics(), serving, refusal };
     open_http(listener, admin::router(pages), closing, doors);
 }
 

@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::api::health::HealthService;
 use crate::api::{House, Service};
 use crate::config::Settings;
+use crate::ledger::admission::Admission;
 use crate::store::contract::TaskStore;
 use crate::supervisor::Supervisor;
 
@@ -38,7 +40,7 @@ pub enum Ended {
     GraceOver,
     /// The store has stopped; the next start recovers.
     StoreStopped,
-    /// A door or the supervisor ended by itself, which is a fault; the rest was
+    /// A door, the supervisor or the upkeep ended by itself, which is a fault; the rest was
     /// drained.
     PartEnded,
 }
@@ -51,11 +53,12 @@ pub struct App {
     serving: watch::Sender<bool>,
     /// Ends streams and refuses what is new.
     closing: CancellationToken,
-    /// Stops the supervisor.
+    /// Stops the supervisor and the upkeep.
     resting: CancellationToken,
     writes: TaskTracker,
     doors: JoinSet<()>,
-    supervisor: JoinSet<()>,
+    /// The supervisor and the upkeep.
+    workers: JoinSet<()>,
 }
 
 impl App {
@@ -70,14 +73,17 @@ impl App {
         let bound = doors::Bound::bind(&settings.server).await?;
         let addresses = bound.addresses;
         let service = Service::new(closing.clone(), writes.clone());
-        doors::open_grpc(bound.grpc, service.clone(), served.clone(), closing.clone(), &mut doors)?;
-        doors::open_admin(bound.admin, served, closing.clone(), &mut doors);
+        let admission = Arc::new(Admission::new(settings.submit.max_open_tasks as usize));
+        let health = HealthService::new(served.clone(), admission.shown(), closing.clone());
+        doors::open_grpc(bound.grpc, service.clone(), health, closing.clone(), &mut doors)?;
+        doors::open_admin(bound.admin, served, admission.shown(), closing.clone(), &mut doors);
 
-        let parts = parts::assemble(settings).await?;
+        let parts = parts::assemble(settings, admission).await?;
         let started = Supervisor::start(parts.supervisor, resting.clone()).await;
         let running = started.map_err(|error| StartError(format!("store.path: {error}")))?;
-        let mut supervisor = JoinSet::new();
-        supervisor.spawn(running.run());
+        let mut workers = JoinSet::new();
+        workers.spawn(running.run());
+        workers.spawn(parts.room.run(resting.clone()));
         doors::open_callbacks(bound.callback, parts.door, closing.clone(), &mut doors);
         service.open(House {
             ledger: parts.ledger,
@@ -96,7 +102,7 @@ impl App {
             warn!(account = account.name, message);
         }
         let grace = settings.server.shutdown_grace;
-        Ok(Self { addresses, grace, store: parts.store, serving, closing, resting, writes, doors, supervisor })
+        Ok(Self { addresses, grace, store: parts.store, serving, closing, resting, writes, doors, workers })
     }
 
     /// Where the doors are.
@@ -115,8 +121,8 @@ impl App {
                 error!("the store has stopped; the process ends so that its next start recovers");
                 Ended::StoreStopped
             }
-            Some(ended) = self.supervisor.join_next() => {
-                error!(?ended, "the supervisor has ended by itself");
+            Some(ended) = self.workers.join_next() => {
+                error!(?ended, "the supervisor or the upkeep has ended by itself");
                 self.drain().await;
                 Ended::PartEnded
             }
@@ -139,7 +145,7 @@ impl App {
         self.writes.close();
         let finished = timeout_at(deadline, async {
             self.writes.wait().await;
-            while self.supervisor.join_next().await.is_some() {}
+            while self.workers.join_next().await.is_some() {}
         });
         let in_time = finished.await.is_ok();
         if !in_time {
@@ -150,7 +156,7 @@ impl App {
             info!("closing connections that others hold open");
         }
         self.doors.shutdown().await;
-        self.supervisor.shutdown().await;
+        self.workers.shutdown().await;
         self.store.close().await;
         info!("drained");
         if in_time { Ended::Drained } else { Ended::GraceOver }

@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Account, Secret, Settings};
 use crate::ledger::Ledger;
+use crate::ledger::admission::Admission;
 use crate::network::Guard;
 use crate::providers::{self, AccountSettings};
 use crate::store::contract::TaskStore;
@@ -18,6 +19,7 @@ use crate::store::{self, StoreSettings};
 use crate::supervisor::{self, AccountParts};
 use crate::task::backoff::Polling;
 use crate::task::id::AccountName;
+use crate::upkeep::room::{Places, RoomKeeper};
 use crate::webhook::Door;
 use crate::wire::capability::{CallbackAddresses, Capabilities};
 
@@ -31,11 +33,12 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) supervisor: supervisor::Parts,
     pub(super) door: Door,
+    pub(super) room: RoomKeeper,
 }
 
 /// Reads what is cheap to read first, so that a mistake is found before the store
 /// is touched.
-pub(super) async fn assemble(settings: &Settings) -> Result<Parts, StartError> {
+pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> Result<Parts, StartError> {
     let clock = Clock::system();
     let catalog = Arc::new(catalog(settings.catalog.path.as_ref())?);
     let guard = Guard::new(&settings.network.allow).map_err(|error| StartError(format!("network.allow: {error}")))?;
@@ -43,7 +46,15 @@ pub(super) async fn assemble(settings: &Settings) -> Result<Parts, StartError> {
     let archive = archive(settings, guard.clone()).await?;
     let store = store::open(&StoreSettings::new(&settings.store.path)).await;
     let store: Arc<dyn TaskStore> = store.map_err(|error| StartError(format!("store.path: {error}")))?;
-    let ledger = Arc::new(Ledger::new(Arc::clone(&store), Arc::clone(&archive), clock.clone()));
+    let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&archive), clock.clone());
+    let ledger = Arc::new(ledger.with_admission(Arc::clone(&admission)));
+    let places = Places {
+        store: settings.store.path.clone(),
+        archive: archive.folder().to_owned(),
+        fetches_at_once: supervisor::FETCHES_AT_ONCE as u64,
+        reserve: settings.submit.disk_reserve,
+    };
+    let room = RoomKeeper::start(places, Arc::clone(&ledger), admission).await;
     let key = ledger.callback_key().await.map_err(|error| StartError(format!("store.path: {error}")))?;
     let capabilities = Capabilities::new(&key);
     let supervisor = supervisor::Parts {
@@ -69,6 +80,7 @@ pub(super) async fn assemble(settings: &Settings) -> Result<Parts, StartError> {
         guard,
         clock,
         supervisor,
+        room,
     })
 }
 

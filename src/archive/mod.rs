@@ -87,6 +87,11 @@ impl Archive {
         Ok(Self { store, folder, settings: Arc::new(settings.clone()), client, guard })
     }
 
+    /// The folder of the files.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
     /// Removes a task's file. It is no error if there is none.
     pub async fn delete(&self, task: TaskId) -> Result<(), ArchiveError> {
         for media in MEDIA {

@@ -3,6 +3,7 @@
 //! this; it is converted into each part's own settings there.
 
 mod accounts;
+mod bytes;
 mod duration;
 mod error;
 mod layers;
@@ -21,6 +22,7 @@ use toml::{Table, Value};
 use url::Url;
 
 pub use accounts::{Account, ProviderName};
+pub use bytes::{format_bytes, parse_bytes};
 pub use duration::{format_duration, parse_duration};
 pub use error::ConfigError;
 pub use secret::{Origin, Secret};
@@ -40,7 +42,7 @@ pub struct Settings {
     pub archive: Archive,
     /// How often jobs are asked after.
     pub polling: Polling,
-    /// What is done about creates of unknown outcome.
+    /// What is taken in, and what is done about creates of unknown outcome.
     pub submit: Submit,
     /// What may be called.
     pub network: Network,
@@ -95,11 +97,17 @@ pub struct Polling {
     pub factor: f64,
 }
 
-/// What is done about creates of unknown outcome.
+/// What is taken in, and what is done about creates of unknown outcome.
 #[derive(Debug, Clone)]
 pub struct Submit {
-    /// How long one is looked up before the task's policy decides.
+    /// How long a create of unknown outcome is looked up before the task's policy
+    /// decides.
     pub unknown_window: Duration,
+    /// Nothing new is taken in while less disk than this is free, in bytes; unless
+    /// set it follows the size of the store.
+    pub disk_reserve: Option<u64>,
+    /// Nothing new is taken in while this many tasks are open.
+    pub max_open_tasks: u32,
 }
 
 /// What may be called.
@@ -269,8 +277,10 @@ fn read_submit(mut section: Section, variables: &Variables) -> Result<Submit, Co
     if unknown_window.is_zero() || unknown_window > Duration::from_secs(7 * 86_400) {
         return Err(section.wrong("unknown_window", "must be above 0 and at most 7d"));
     }
+    let disk_reserve = section.bytes("disk_reserve")?;
+    let max_open_tasks = section.count("max_open_tasks")?.unwrap_or(1_000_000);
     section.finish(variables)?;
-    Ok(Submit { unknown_window })
+    Ok(Submit { unknown_window, disk_reserve, max_open_tasks })
 }
 
 fn read_network(mut section: Section, variables: &Variables) -> Result<Network, ConfigError> {

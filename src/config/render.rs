@@ -7,6 +7,7 @@ use std::path::Path;
 use toml::Value;
 
 use super::accounts::Account;
+use super::bytes::format_bytes;
 use super::duration::format_duration;
 use super::secret::{Origin, Secret};
 use super::{Callbacks, Catalog, Network, Polling, Server, Settings};
@@ -40,6 +41,8 @@ pub(super) fn render(settings: &Settings) -> String {
     page.value("factor", Value::Float(*factor));
     page.table("[submit]");
     page.text("unknown_window", format_duration(submit.unknown_window));
+    page.text_or_unset("disk_reserve", submit.disk_reserve.map(format_bytes));
+    page.value("max_open_tasks", Value::Integer(submit.max_open_tasks.into()));
     page.table("[network]");
     page.value("allow", Value::Array(allow.iter().cloned().map(Value::String).collect()));
     page.table("[catalog]");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 use url::Url;
 
+use super::bytes::parse_bytes;
 use super::duration::parse_duration;
 use super::error::ConfigError;
 use super::secret::Secret;
@@ -91,6 +92,23 @@ impl Section {
             Some(Value::String(text)) => parse_duration(&text).map(Some).map_err(|message| self.wrong(key, message)),
             Some(_) => Err(self.wrong(key, "expected a length of time in quotes, such as \"30s\"")),
         }
+    }
+
+    pub(super) fn bytes(&mut self, key: &str) -> Result<Option<u64>, ConfigError> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => parse_bytes(&text).map(Some).map_err(|message| self.wrong(key, message)),
+            Some(_) => Err(self.wrong(key, "expected an amount of bytes in quotes, such as \"2GiB\"")),
+        }
+    }
+
+    /// A whole number from 1.
+    pub(super) fn count(&mut self, key: &str) -> Result<Option<u32>, ConfigError> {
+        let Some(number) = self.number(key)? else { return Ok(None) };
+        if number.fract() != 0.0 || !(1.0..=f64::from(u32::MAX)).contains(&number) {
+            return Err(self.wrong(key, "expected a whole number from 1"));
+        }
+        Ok(Some(number as u32))
     }
 
     pub(super) fn address(&mut self, key: &str) -> Result<Option<SocketAddr>, ConfigError> {

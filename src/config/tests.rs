@@ -29,6 +29,7 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(settings.polling.max_interval, Duration::from_secs(30));
     assert_eq!(settings.polling.factor, 1.5);
     assert_eq!(settings.submit.unknown_window, Duration::from_secs(3600));
+    assert_eq!((settings.submit.disk_reserve, settings.submit.max_open_tasks), (None, 1_000_000));
     assert!(settings.network.allow.is_empty() && settings.accounts.is_empty());
     assert!(settings.catalog.path.is_none() && settings.callbacks.public_url.is_none());
 }
@@ -59,6 +60,10 @@ fn a_mistake_in_the_file_is_named_by_its_key() {
         ("[polling]\nfactor = 11".into(), "polling.factor"),
         ("[polling]\nfactor = nan".into(), "polling.factor"),
         ("[submit]\nunknown_window = '0s'".into(), "submit.unknown_window"),
+        ("[submit]\ndisk_reserve = 5".into(), "submit.disk_reserve"),
+        ("[submit]\ndisk_reserve = '5GB'".into(), "submit.disk_reserve"),
+        ("[submit]\nmax_open_tasks = 0".into(), "submit.max_open_tasks"),
+        ("[submit]\nmax_open_tasks = 1.5".into(), "submit.max_open_tasks"),
         ("[network]\nallow = ['localhost']".into(), "network.allow"),
         ("[network]\nallow = ['10.0.0.0/33']".into(), "network.allow"),
         ("[network]\nallow = [1]".into(), "network.allow"),

@@ -2,6 +2,7 @@
 //! the machine, committed on the revision it was computed from, and only then
 //! shown to watchers.
 
+pub mod admission;
 pub mod watch;
 
 use std::collections::HashSet;
@@ -20,6 +21,7 @@ use crate::task::id::{Revision, TaskId};
 use crate::task::machine::{self, Applied};
 use crate::task::spec::Submission;
 use crate::task::state::{Artifact, State, Task};
+use admission::{Admission, Refusal};
 use watch::{FilterWatch, TaskWatch, Watchers};
 
 /// Writes tasks and shows them.
@@ -27,6 +29,7 @@ pub struct Ledger {
     store: Arc<dyn TaskStore>,
     archive: Arc<Archive>,
     clock: Clock,
+    admission: Arc<Admission>,
     watchers: Arc<Watchers>,
     nudges: Nudges,
 }
@@ -58,6 +61,9 @@ pub enum LedgerError {
     /// The request id belongs to another request.
     #[error("the request id was used for another request, task {0}")]
     RequestIdReused(TaskId),
+    /// Nothing new is taken in now.
+    #[error("nothing new is taken in: {}", .0.reason())]
+    Refused(Refusal),
     /// The caller has seen a revision that the task has not reached.
     #[error("the task is at revision {}", current.0)]
     RevisionAhead {
@@ -92,13 +98,26 @@ pub enum LedgerError {
 impl Ledger {
     /// Opens the ledger over a store and the archive of its videos.
     pub fn new(store: Arc<dyn TaskStore>, archive: Arc<Archive>, clock: Clock) -> Self {
-        Self { store, archive, clock, watchers: Arc::default(), nudges: Nudges::default() }
+        let (admission, watchers, nudges) = Default::default();
+        Self { store, archive, clock, admission, watchers, nudges }
+    }
+
+    /// The same ledger, with somebody who may refuse new tasks.
+    pub fn with_admission(self, admission: Arc<Admission>) -> Self {
+        Self { admission, ..self }
     }
 
     /// Makes a request durable as a task, or hands back the task that it became
     /// before.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError> {
         let fingerprint = submission.fingerprint;
+        if let Some(refusal) = self.admission.refusal(self.store.open_tasks()) {
+            // A repeat buys nothing and needs no room: it is answered all the same.
+            return match self.store.recall(&submission.request_id).await? {
+                Some(earlier) => replayed(earlier, fingerprint),
+                None => Err(refused(refusal)),
+            };
+        }
         let task = Arc::new(machine::accept(self.clock.task_id(), Arc::new(submission), self.clock.now()));
         match self.store.create(Arc::clone(&task)).await? {
             Creation::Created => {
@@ -106,10 +125,7 @@ impl Ledger {
                 self.nudges.add(task.id);
                 Ok(Submitted { task, replayed: false })
             }
-            Creation::Earlier(earlier) if earlier.submission.fingerprint == fingerprint => {
-                Ok(Submitted { task: earlier, replayed: true })
-            }
-            Creation::Earlier(earlier) => Err(LedgerError::RequestIdReused(earlier.id)),
+            Creation::Earlier(earlier) => replayed(earlier, fingerprint),
         }
     }
 
@@ -183,6 +199,11 @@ impl Ledger {
         Ok(self.store.unfinished(after, limit).await?)
     }
 
+    /// How many tasks are open.
+    pub fn open_tasks(&self) -> usize {
+        self.store.open_tasks()
+    }
+
     /// How many tasks wait before this one; nothing once it waits no longer.
     pub async fn place(&self, task: &Task) -> Result<Option<u32>, LedgerError> {
         match task.state {
@@ -235,6 +256,19 @@ impl Ledger {
         }
         self.watchers.publish(task);
     }
+}
+
+/// The answer to a request id that was used before.
+fn replayed(task: Arc<Task>, fingerprint: [u8; 32]) -> Result<Submitted, LedgerError> {
+    match task.submission.fingerprint == fingerprint {
+        true => Ok(Submitted { task, replayed: true }),
+        false => Err(LedgerError::RequestIdReused(task.id)),
+    }
+}
+
+fn refused(refusal: Refusal) -> LedgerError {
+    metrics::counter!("videogen_submits_refused_total", "reason" => refusal.reason()).increment(1);
+    LedgerError::Refused(refusal)
 }
 
 /// Tasks to be looked at at once: each at most once, however often it was named.

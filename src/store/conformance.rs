@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::contract::{Commit, Creation, Filter, StoreError, TaskStore};
 use crate::task::fixture::{self, task};
-use crate::task::id::{ModelName, Revision, TaskId};
+use crate::task::id::{ModelName, RequestId, Revision, TaskId};
 use crate::task::state::{FailureKind, State, Task};
 
 type Store = Arc<dyn TaskStore>;
@@ -30,6 +30,7 @@ pub async fn run(open: impl AsyncFn(&Path) -> Store) {
         a_created_task_is_loaded_as_it_was,
         what_was_never_created_is_absent,
         a_repeated_request_id_returns_the_first_task,
+        a_request_id_is_recalled_with_its_task,
         of_concurrent_creates_with_one_request_id_one_wins,
         an_id_is_never_overwritten_by_a_create,
         a_commit_replaces_what_it_was_computed_from,
@@ -37,6 +38,7 @@ pub async fn run(open: impl AsyncFn(&Path) -> Store) {
         concurrent_committers_get_each_revision_once,
         unfinished_tasks_come_in_pages_oldest_first,
         a_recoverable_failure_is_unfinished,
+        open_tasks_are_counted,
         list_returns_what_matches_newest_first,
         list_comes_in_pages,
         queued_before_counts_the_same_account_and_model,
@@ -91,6 +93,15 @@ async fn a_repeated_request_id_returns_the_first_task(store: &Store) {
     let again = store.create(Arc::new(task(2).requested_as("same"))).await.unwrap();
     assert_eq!(again, Creation::Earlier(newest));
     assert_eq!(store.load(fixture::id(2)).await.unwrap(), None);
+}
+
+async fn a_request_id_is_recalled_with_its_task(store: &Store) {
+    let known = RequestId::new("known");
+    assert_eq!(store.recall(&known).await.unwrap(), None);
+    create(store, task(1).requested_as("known")).await;
+    let newest = commit(store, task(1).requested_as("known").running().next()).await;
+    assert_eq!(store.recall(&known).await.unwrap(), Some(newest));
+    assert_eq!(store.recall(&RequestId::new("unknown")).await.unwrap(), None);
 }
 
 async fn of_concurrent_creates_with_one_request_id_one_wins(store: &Store) {
@@ -177,6 +188,16 @@ async fn a_recoverable_failure_is_unfinished(store: &Store) {
     given_up.failure.as_mut().unwrap().recoverable_until = None;
     commit(store, given_up).await;
     assert!(store.unfinished(None, 5).await.unwrap().is_empty());
+}
+
+async fn open_tasks_are_counted(store: &Store) {
+    assert_eq!(store.open_tasks(), 0);
+    for number in 0..3 {
+        create(store, task(number)).await;
+    }
+    assert_eq!(store.open_tasks(), 3);
+    commit(store, task(1).next().succeeded()).await;
+    assert_eq!(store.open_tasks(), 2);
 }
 
 async fn list_returns_what_matches_newest_first(store: &Store) {
@@ -279,6 +300,7 @@ async fn after_closing_everything_answers_stopped(store: &Store) {
     store.close().await;
     let stopped = |error: StoreError| assert!(matches!(error, StoreError::Stopped(_)), "{error}");
     stopped(store.create(Arc::new(task(2))).await.unwrap_err());
+    stopped(store.recall(&RequestId::new("request-1")).await.unwrap_err());
     stopped(store.commit(Revision(1), Arc::new(task(1).next())).await.unwrap_err());
     stopped(store.load(fixture::id(1)).await.unwrap_err());
     stopped(store.unfinished(None, 1).await.unwrap_err());

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::task::id::{ModelName, Revision, TaskId};
+use crate::task::id::{ModelName, RequestId, Revision, TaskId};
 use crate::task::state::{State, Task};
 
 /// Keeps tasks. What it answers is durable: on disk, synced, before it says so,
@@ -18,6 +18,9 @@ pub trait TaskStore: Send + Sync {
     /// Stores a new task together with its request id, in one atomic write, or
     /// hands back the earlier task of that request id.
     async fn create(&self, task: Arc<Task>) -> Result<Creation, StoreError>;
+
+    /// The task that was created under this request id, if there is one.
+    async fn recall(&self, request: &RequestId) -> Result<Option<Arc<Task>>, StoreError>;
 
     /// Replaces a task if its stored revision is still `expected`. The task's own
     /// revision must be the next one.
@@ -29,6 +32,9 @@ pub trait TaskStore: Send + Sync {
     /// Pages through the tasks that are open ([`Task::is_open`]), oldest first,
     /// starting after `after`.
     async fn unfinished(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError>;
+
+    /// How many tasks are open.
+    fn open_tasks(&self) -> usize;
 
     /// Lists tasks that match, newest first, starting before `before`.
     async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError>;

@@ -137,6 +137,11 @@ impl Index {
         self.notes.insert(name, value);
     }
 
+    /// How many tasks are open.
+    pub(super) fn open_tasks(&self) -> usize {
+        self.open.len()
+    }
+
     /// The open tasks after `after`, oldest first.
     pub(super) fn open_after(&self, after: Option<TaskId>, limit: usize) -> Vec<TaskId> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);

@@ -41,7 +41,7 @@ const STEPS_AT_ONCE: usize = 2048;
 /// How many tasks are read at a time when the schedule is rebuilt.
 const PAGE: usize = 512;
 /// How many files are fetched at once.
-const FETCHES_AT_ONCE: usize = 8;
+pub const FETCHES_AT_ONCE: usize = 8;
 /// How long a task rests whose step has panicked.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 

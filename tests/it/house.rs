@@ -197,6 +197,12 @@ impl Foundations {
     pub async fn rebuild(self) -> House {
         House::open(self.simulator, self.folder, self.extra).await
     }
+
+    /// Starts it again with more settings than before.
+    pub async fn rebuild_with(mut self, extra: &[(&str, &str)]) -> House {
+        self.extra.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.rebuild().await
+    }
 }
 
 /// The settings of a test house, with quick polls and wide limits.

@@ -2,7 +2,9 @@
 //! real store in a folder of its own and the simulator for a provider, and speaks
 //! gRPC to it.
 
+mod admission;
 mod cancel;
+mod disk;
 mod download;
 mod faults;
 mod house;

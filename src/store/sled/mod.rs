@@ -32,7 +32,7 @@ use super::contract::{Commit, Creation, Filter, StoreError, TaskStore};
 use super::envelope::{Kind, seal};
 use super::index::{Durable, Index, RequestKey};
 use super::rows::{Unread, changed_rows, new_rows, read_task};
-use crate::task::id::{Revision, TaskId};
+use crate::task::id::{RequestId, Revision, TaskId};
 use crate::task::state::Task;
 
 /// How many changes may wait for the committer.
@@ -207,6 +207,12 @@ impl SledStore {
         }
     }
 
+    /// The task that has the request id.
+    async fn earlier(&self, id: TaskId) -> Result<Arc<Task>, StoreError> {
+        let vanished = || StoreError::Damaged { id, reason: "its row has vanished".to_owned() };
+        self.load(id).await?.ok_or_else(vanished)
+    }
+
     fn alive(&self) -> Result<(), StoreError> {
         self.shared.opened().map(drop)
     }
@@ -233,10 +239,16 @@ impl TaskStore for SledStore {
         let request = RequestKey::of(&task.submission.request_id);
         match self.change(|answer| Change::Create { task, request, rows, answer }).await?? {
             Verdict::Created => Ok(Creation::Created),
-            Verdict::Earlier(id) => match self.load(id).await? {
-                Some(task) => Ok(Creation::Earlier(task)),
-                None => Err(StoreError::Damaged { id, reason: "its row has vanished".to_owned() }),
-            },
+            Verdict::Earlier(id) => self.earlier(id).await.map(Creation::Earlier),
+        }
+    }
+
+    async fn recall(&self, request: &RequestId) -> Result<Option<Arc<Task>>, StoreError> {
+        self.alive()?;
+        let earlier = self.shared.index().request(&RequestKey::of(request));
+        match earlier {
+            Some(id) => self.earlier(id).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -278,6 +290,10 @@ impl TaskStore for SledStore {
             }
             after = Some(last);
         }
+    }
+
+    fn open_tasks(&self) -> usize {
+        self.shared.index().open_tasks()
     }
 
     async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError> {

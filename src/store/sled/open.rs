@@ -11,6 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::StoreSettings;
+use crate::store::ballast;
 use crate::store::contract::StoreError;
 use crate::store::set::SetNote;
 
@@ -22,6 +23,10 @@ const SEGMENT_BYTES: usize = 512 * 1024;
 
 /// sled writes a snapshot while it opens and breaks if the disk fills up then.
 const FREE_BYTES_WANTED: u64 = 64 * 1024 * 1024;
+
+/// What is enough once the ballast had to go: a file system may keep some of its
+/// room for root.
+const FREE_BYTES_OF_NEED: u64 = FREE_BYTES_WANTED / 2;
 
 /// How often and how long to wait for threads of an earlier handle.
 const LOCK_TRIES: u32 = 500;
@@ -197,13 +202,18 @@ fn remove_unfinished_snapshots(path: &Path) -> std::io::Result<()> {
 }
 
 fn check_space(path: &Path) -> Result<(), OpenError> {
-    let stat =
-        rustix::fs::statvfs(path).map_err(|error| OpenError::Folder { path: path.to_owned(), source: error.into() })?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if free >= FREE_BYTES_WANTED {
+    let in_folder = |source| OpenError::Folder { path: path.to_owned(), source };
+    let mut free = ballast::free_bytes(path).map_err(in_folder)?;
+    let mut wanted = FREE_BYTES_WANTED;
+    if free < wanted && ballast::release(path).map_err(in_folder)? {
+        tracing::warn!(free, "the disk is full; the ballast was thrown out so that the store can open");
+        free = ballast::free_bytes(path).map_err(in_folder)?;
+        wanted = FREE_BYTES_OF_NEED;
+    }
+    if free >= wanted {
         return Ok(());
     }
-    Err(OpenError::DiskFull { path: path.to_owned(), free_mib: free >> 20, wanted_mib: FREE_BYTES_WANTED >> 20 })
+    Err(OpenError::DiskFull { path: path.to_owned(), free_mib: free >> 20, wanted_mib: wanted >> 20 })
 }
 
 /// In a thread of its own: sled panics on some damaged files, and may wait for ever.

@@ -6,6 +6,7 @@ mod child;
 mod cli;
 mod crash;
 mod drain;
+mod full_disk;
 mod recovery;
 mod secrets;
 mod server;

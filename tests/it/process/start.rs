@@ -3,14 +3,13 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use pb::TaskState;
 use videogen::api::pb;
 
 use super::server::Site;
+use crate::disk::SmallDisk;
 use crate::house::{request, text};
 
 /// Expects a start with these changed settings to be refused in words that hold
@@ -131,10 +130,7 @@ async fn a_store_that_is_not_ours_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_at_the_start() {
     let site = Site::new(Duration::ZERO).await;
-    let Some(disk) = SmallDisk::mount(site.path("disk")) else {
-        println!("skipped: no small disk can be mounted here, which takes root");
-        return;
-    };
+    let Some(disk) = SmallDisk::mount(site.path("disk"), 1) else { return };
     let small = disk.path.join("store").display().to_string();
     let store = site.path("store").display().to_string();
     refused(&site, &store, &small, &["store.path", &small, "disk full"]).await;
@@ -145,24 +141,4 @@ async fn a_full_disk_is_told_at_the_start() {
     let files = std::fs::read_dir(disk.path.join("store")).unwrap().count();
     assert!(files <= 1, "nothing but the lock is made");
     assert_eq!(site.start().await.stop().await.code, Some(0));
-}
-
-/// One MiB of disk, gone with the value.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(path: PathBuf) -> Option<Self> {
-        std::fs::create_dir(&path).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path).output();
-        mount.is_ok_and(|output| output.status.success()).then_some(Self { path })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // What cannot be unmounted goes with the machine; the test has its answer.
-        let _ = Command::new("umount").arg(&self.path).output();
-    }
 }

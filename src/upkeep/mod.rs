@@ -1,0 +1,4 @@
+//! What the house does for itself while it serves: it looks after the room on the
+//! disk. Each part runs until it is told to stop, and must not end before.
+
+pub mod room;
