@@ -9,7 +9,7 @@ use reqwest::{Client, ClientBuilder, Method};
 use url::Url;
 
 use super::contract::Trouble;
-use super::redact::Redactor;
+use super::redact::{Redactor, without_links};
 
 /// How long calls may take and how much they may answer.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,13 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+impl fmt::Debug for Answer {
+    /// Leaves out what the provider said: it is not redacted.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
 impl Answer {
     /// Whether the status is 2xx.
     pub const fn is_success(&self) -> bool {
@@ -88,7 +95,7 @@ impl Answer {
     /// What is known of an answer that cannot be used, for people.
     pub fn described(&self, redactor: &Redactor) -> String {
         const SHOWN: usize = 200;
-        let text = redactor.capped(&String::from_utf8_lossy(&self.body), SHOWN);
+        let text = redactor.capped(&without_links(&String::from_utf8_lossy(&self.body)), SHOWN);
         if text.is_empty() {
             format!("http {}, empty body", self.status)
         } else {
@@ -103,12 +110,17 @@ impl Answer {
 }
 
 /// A paid create without a complete answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Lost {
     /// Proved never to have left.
     NotSent(String),
     /// It may have arrived.
-    Unknown(String),
+    Unknown {
+        /// For people.
+        reason: String,
+        /// The answer's status and headers, where they came whole and the body did not.
+        head: Option<Answer>,
+    },
 }
 
 /// Both clients of one account.
@@ -136,20 +148,16 @@ impl Http {
             Ok(answer) => Ok(answer),
             // The only accepted proof: the connector itself gave up, so no byte of the
             // request had a connection to leave on.
-            Err(Broken::Http(error)) if error.is_connect() => Err(Lost::NotSent(cause(&error))),
-            Err(Broken::Http(error)) => Err(Lost::Unknown(cause(&error))),
-            Err(Broken::TooLong { status }) => Err(Lost::Unknown(format!("http {status}, body over the limit"))),
+            Err(Broken::Call(error)) if error.is_connect() => Err(Lost::NotSent(cause(&error))),
+            Err(broken) => Err(Lost::Unknown { reason: broken.reason(), head: broken.head() }),
         }
     }
 
     /// Sends any other call, once.
     pub async fn query(&self, call: Call) -> Result<Answer, Trouble> {
-        let reason = match exchange(&self.query, call, self.limits.query_body).await {
-            Ok(answer) => return Ok(answer),
-            Err(Broken::Http(error)) => cause(&error),
-            Err(Broken::TooLong { status }) => format!("http {status}, body over the limit"),
-        };
-        Err(Trouble { reason, retry_after: None })
+        exchange(&self.query, call, self.limits.query_body)
+            .await
+            .map_err(|broken| Trouble { reason: broken.reason(), retry_after: None })
     }
 }
 
@@ -172,9 +180,31 @@ fn common(limits: HttpLimits) -> ClientBuilder {
         .connect_timeout(limits.connect)
 }
 
+/// A call without a complete answer.
 enum Broken {
-    Http(reqwest::Error),
-    TooLong { status: u16 },
+    /// There is no answer.
+    Call(reqwest::Error),
+    /// The head is whole, the body is not.
+    Body { head: Answer, error: reqwest::Error },
+    /// The head is whole, the body is longer than we read.
+    TooLong { head: Answer },
+}
+
+impl Broken {
+    fn reason(&self) -> String {
+        match self {
+            Self::Call(error) => cause(error),
+            Self::Body { head, error } => format!("http {}, {}", head.status, cause(error)),
+            Self::TooLong { head } => format!("http {}, body over the limit", head.status),
+        }
+    }
+
+    fn head(self) -> Option<Answer> {
+        match self {
+            Self::Call(_) => None,
+            Self::Body { head, .. } | Self::TooLong { head } => Some(Answer { body: Vec::new(), ..head }),
+        }
+    }
 }
 
 async fn exchange(client: &Client, call: Call, cap: usize) -> Result<Answer, Broken> {
@@ -182,17 +212,18 @@ async fn exchange(client: &Client, call: Call, cap: usize) -> Result<Answer, Bro
     if let Some(body) = call.body {
         request = request.body(body);
     }
-    let mut response = request.send().await.map_err(Broken::Http)?;
+    let mut response = request.send().await.map_err(Broken::Call)?;
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Broken::Http)? {
-        if body.len() + chunk.len() > cap {
-            return Err(Broken::TooLong { status });
+    let mut answer = Answer { status, headers, body: Vec::new() };
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if answer.body.len() + chunk.len() > cap => return Err(Broken::TooLong { head: answer }),
+            Ok(Some(chunk)) => answer.body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(answer),
+            Err(error) => return Err(Broken::Body { head: answer, error }),
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, headers, body })
 }
 
 /// What went wrong, down to its first cause, without the URL: its query may hold a
@@ -307,7 +338,7 @@ mod tests {
         let socket = Scripted::play(vec![Act::Reset]).await;
         let url = socket.url.join("/x?fal_webhook=capability").unwrap();
         let lost = Http::new(patient()).unwrap().create(get(&url)).await.err();
-        let Some(Lost::Unknown(reason)) = lost else { panic!("{lost:?}") };
+        let Some(Lost::Unknown { reason, head: None }) = &lost else { panic!("{lost:?}") };
         assert!(!reason.contains("capability") && !reason.contains("127.0.0.1"), "{reason}");
     }
 }

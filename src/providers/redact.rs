@@ -5,7 +5,7 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::task::spec::Spec;
+use super::contract::Order;
 
 /// The longest message, in bytes.
 pub const MESSAGE_CAP: usize = 512;
@@ -47,14 +47,16 @@ impl Redactor {
     }
 
     /// The same redactor with an order's words hidden too, plainly and as JSON writes
-    /// them: refusals like to quote them.
-    pub fn for_order(&self, spec: &Spec) -> Self {
-        let words = [&spec.prompt, &spec.negative_prompt].into_iter();
+    /// them, and the secret part of its callback's address: refusals like to quote
+    /// what they were sent.
+    pub fn for_order(&self, order: &Order<'_>) -> Self {
+        let words = [&order.spec.prompt, &order.spec.negative_prompt].into_iter();
         let forms = words.flat_map(|words| {
             let quoted = serde_json::Value::from(words.as_str()).to_string();
             [quoted.trim_matches('"').into(), words.as_str().into()]
         });
-        Self::new(self.secrets.iter().cloned().chain(forms))
+        let capability = order.callback.and_then(|url| url.path_segments()?.next_back().map(SecretString::from));
+        Self::new(self.secrets.iter().cloned().chain(forms).chain(capability))
     }
 
     /// The text on one line of at most [`MESSAGE_CAP`] bytes.
@@ -84,6 +86,22 @@ impl fmt::Debug for Redactor {
 /// [`Redactor::redact`] without any secret known by value.
 pub fn redact(text: &str) -> String {
     Redactor::default().redact(text)
+}
+
+/// The text without its links: where a body is shown that nobody understood, their
+/// paths may be as secret as their queries.
+pub fn without_links(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | ')' | ',' | '}' | ']' | '\\');
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(sign) = rest.find("://") {
+        let scheme = rest[..sign].trim_end_matches(|c: char| c.is_ascii_alphanumeric()).len();
+        let end = rest[sign..].find(ends).map_or(rest.len(), |end| sign + end);
+        shown.push_str(&rest[..scheme]);
+        shown.push_str(HIDDEN);
+        rest = &rest[end..];
+    }
+    shown + rest
 }
 
 /// Where words end: at white space, at control characters, and at those invisible
@@ -223,7 +241,24 @@ fn cut(text: &str, cap: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use url::Url;
+
     use super::*;
+    use crate::catalog::Catalog;
+    use crate::task::id::Marker;
+    use crate::task::spec::Spec;
+
+    #[test]
+    fn links_are_left_out_whole() {
+        for (text, shown) in [
+            (r#"{"u":"https://h/a/b?c","v":1}"#, r#"{"u":"***","v":1}"#),
+            ("see http://h/x and ftp://y", "see *** and ***"),
+            ("://", "***"),
+            ("no link: a/b", "no link: a/b"),
+        ] {
+            assert_eq!(without_links(text), shown);
+        }
+    }
 
     #[test]
     fn keys_are_hidden_wherever_they_stand() {
@@ -265,9 +300,13 @@ mod tests {
 
     #[test]
     fn an_orders_words_are_hidden_in_either_spelling() {
-        let model = crate::task::id::ModelName::parse("fal/x").unwrap();
-        let spec = Spec { prompt: "a \"red\" kite\nat dawn".to_owned(), ..Spec::new(model) };
-        let redactor = Redactor::default().for_order(&spec);
+        let model = Catalog::built_in().resolve("fal/fal-ai/veo3.1").unwrap();
+        let spec = Spec { prompt: "a \"red\" kite\nat dawn".to_owned(), ..Spec::new(model.name.clone()) };
+        let callback = Url::parse("https://gw.example/callbacks/vg-1/c0ffee").unwrap();
+        let marker = Marker::new("vg-1");
+        let order = Order { spec: &spec, model: &model, marker: &marker, callback: Some(&callback), resent: false };
+        let redactor = Redactor::default().for_order(&order);
+        assert_eq!(redactor.redact("bad url /callbacks/vg-1/c0ffee"), "bad url /callbacks/vg-1/***");
         assert_eq!(redactor.redact("no: a \"red\" kite\nat dawn!"), "no: ***!");
         assert_eq!(redactor.redact(r#"{"input":"a \"red\" kite\nat dawn"}"#), r#"{"input":"***"}"#);
     }

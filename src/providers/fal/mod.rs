@@ -82,7 +82,7 @@ impl Fal {
         Self::over(http, settings, now)
     }
 
-    fn over(http: Http, settings: FalSettings, now: Now) -> Result<Self, FalError> {
+    pub(super) fn over(http: Http, settings: FalSettings, now: Now) -> Result<Self, FalError> {
         let FalSettings { base_url, api_key, limits: _ } = settings;
         let mut key =
             HeaderValue::from_str(&format!("Key {}", api_key.expose_secret())).map_err(|_| FalError::UnusableKey)?;
@@ -126,10 +126,18 @@ impl Fal {
     }
 
     fn judge(&self, answer: &Answer, order: &Order<'_>) -> Created {
-        let redactor = self.redactor.for_order(order.spec);
+        let redactor = self.redactor.for_order(order);
         if !answer.is_success() {
             return read::without_job(answer, &redactor);
         }
+        match self.accepted(answer, order) {
+            Some(job) => Created::Accepted(job),
+            None => Created::Unknown { reason: answer.described(&redactor) },
+        }
+    }
+
+    /// The job that a success names.
+    fn accepted(&self, answer: &Answer, order: &Order<'_>) -> Option<Job> {
         let mut queued: Queued = serde_json::from_slice(&answer.body).unwrap_or_default();
         if queued.request_id.is_empty() {
             // The header names the job too, and knowing it beats guessing.
@@ -137,9 +145,18 @@ impl Fal {
         }
         let id = queued.request_id.clone();
         let place = Place::of_answer(&queued, &order.model.wire_id, &self.base_url, (self.now)());
-        match place.filter(|_| is_usable_id(&id)) {
-            Some(place) => Created::Accepted(Job { id: JobId::new(id), handle: place.to_handle() }),
-            None => Created::Unknown { reason: answer.described(&redactor) },
+        let place = place.filter(|_| answer.is_success() && is_usable_id(&id))?;
+        Some(Job { id: JobId::new(id), handle: place.to_handle() })
+    }
+
+    /// An answer that broke off. Its head alone may name the job.
+    fn judge_lost(&self, lost: Lost, order: &Order<'_>) -> Created {
+        match lost {
+            Lost::NotSent(reason) => Created::NotSent { reason: self.redactor.redact(&reason) },
+            Lost::Unknown { reason, head } => match head.and_then(|head| self.accepted(&head, order)) {
+                Some(job) => Created::Accepted(job),
+                None => Created::Unknown { reason: self.redactor.redact(&reason) },
+            },
         }
     }
 
@@ -187,8 +204,7 @@ impl Provider for Fal {
         };
         match self.http.create(call).await {
             Ok(answer) => self.judge(&answer, &order),
-            Err(Lost::NotSent(reason)) => Created::NotSent { reason: self.redactor.redact(&reason) },
-            Err(Lost::Unknown(reason)) => Created::Unknown { reason: self.redactor.redact(&reason) },
+            Err(lost) => self.judge_lost(lost, &order),
         }
     }
 

@@ -27,8 +27,9 @@ pub(super) fn without_job(answer: &Answer, redactor: &Redactor) -> Created {
     match (answer.status, error) {
         // Refused at the door, whether or not in fal's shape.
         (401..=403, error) => Created::Refused(door(answer, error, redactor)),
-        (429, _) => Created::Throttled { after: answer.retry_after(), reason: answer.described(redactor) },
-        (408 | 409 | 425, _) => unknown(),
+        // Only fal's own word says that nothing was made.
+        (429, Some(_)) => Created::Throttled { after: answer.retry_after(), reason: answer.described(redactor) },
+        (408 | 409 | 425 | 429, _) => unknown(),
         (400..=499, Some(error)) => Created::Refused(failure(&error, FailureKind::ProviderRefused, false, redactor)),
         // Without fal's error body a 4xx is not fal's word.
         _ => unknown(),

@@ -206,7 +206,7 @@ async fn each_answer_to_a_create_has_its_class() {
         ("422", json("422 Unprocessable", invalid), "ProviderRefused"),
         ("moderated", json("422 Unprocessable", moderated), "Moderated"),
         ("429", Act::Answer("429 Too Many", "retry-after: 9\r\n".to_owned(), detail("queue")), "throttled Some(9)"),
-        ("429 empty", json("429 Too Many", ""), "throttled None"),
+        ("429 empty", json("429 Too Many", ""), "unknown"),
         ("429 page", json("429 Too Many", page), "unknown"),
         ("401 page", json("401 Unauthorized", page), "unknown"),
         ("404 empty", json("404 Not Found", ""), "unknown"),

@@ -72,7 +72,7 @@ impl Kling {
         Ok(Self::over(http, settings, now))
     }
 
-    fn over(http: Http, settings: KlingSettings, now: Now) -> Self {
+    pub(super) fn over(http: Http, settings: KlingSettings, now: Now) -> Self {
         let KlingSettings { base_url, credentials, limits: _ } = settings;
         let redactor = Redactor::new(credentials.secrets());
         Self { base_url, signer: Signer::new(credentials), http, redactor, now }
@@ -104,9 +104,11 @@ impl Kling {
         let url = join(&self.base_url, &draft.path);
         let call = Call { method: Method::POST, url, headers, body: Some(draft.body.clone()) };
         match self.http.create(call).await {
-            Ok(answer) => judge(&answer, &draft.place, order.resent, &self.redactor.for_order(order.spec)),
+            Ok(answer) => judge(&answer, &draft.place, order.resent, &self.redactor.for_order(order)),
             Err(Lost::NotSent(reason)) => Verdict::Settled(Created::NotSent { reason: self.redactor.redact(&reason) }),
-            Err(Lost::Unknown(reason)) => Verdict::Settled(Created::Unknown { reason: self.redactor.redact(&reason) }),
+            Err(Lost::Unknown { reason, .. }) => {
+                Verdict::Settled(Created::Unknown { reason: self.redactor.redact(&reason) })
+            }
         }
     }
 
