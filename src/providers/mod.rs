@@ -7,6 +7,8 @@ pub mod fal;
 pub mod http;
 mod input;
 pub mod kling;
+#[cfg(test)]
+mod outcomes;
 pub mod redact;
 #[cfg(test)]
 mod scripted;
