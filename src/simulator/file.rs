@@ -38,7 +38,7 @@ pub(crate) async fn serve(world: &Arc<World>, call: &Call, id: &str, name: &str)
     if !link_is_good(world, id, name) || matches!(fault, Some(FaultKind::FileForbidden | FaultKind::Refuse)) {
         return Answer::Reply(with_type(403, "application/xml", "<Error><Code>AccessDenied</Code></Error>"));
     }
-    let Some(clip) = world.clips.get(&job.prompt, &job.shape, world.settings.short_side).await else {
+    let Some(clip) = world.clips.get(&world.scene(&job.prompt), &job.shape, world.settings.short_side).await else {
         return Answer::Reply(with_type(500, "text/plain", "the clip cannot be drawn"));
     };
     let answer = Answer::Reply(video(&clip, clip.len()));

@@ -32,6 +32,8 @@ pub struct Entry {
     pub job_id: String,
     /// The model.
     pub model: String,
+    /// What was asked for.
+    pub prompt: String,
     /// What became of the answer: `ok`, or the fault that struck it.
     pub answered: String,
 }

@@ -38,6 +38,9 @@ pub struct Settings {
     pub drip_pause: Duration,
     /// The shorter side of a clip, in pixels. Tests draw small ones to be quick.
     pub short_side: u32,
+    /// How many different clips there are of one shape; absent means one for each
+    /// prompt. Few are quick to serve, since only the last clips drawn are kept.
+    pub clips: Option<u32>,
     /// How many jobs are remembered; the oldest are forgotten first.
     pub jobs_kept: usize,
 }
@@ -68,6 +71,7 @@ impl Default for Settings {
             callback_delay: Duration::from_secs(10),
             drip_pause: Duration::from_millis(200),
             short_side: 360,
+            clips: None,
             jobs_kept: 200_000,
         }
     }

@@ -1,6 +1,7 @@
 //! What all rooms of the simulator share, and the one way in which a create is
 //! sold: the same for each provider, so that a fault means the same everywhere.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -172,11 +173,18 @@ impl World {
         }
     }
 
+    /// What the clip of a prompt shows: the prompt itself, or one of few scenes.
+    pub(crate) fn scene<'a>(&self, prompt: &'a str) -> Cow<'a, str> {
+        match self.settings.clips {
+            None => Cow::Borrowed(prompt),
+            Some(kinds) => Cow::Owned(format!("scene {}", digest(prompt) % kinds.max(1))),
+        }
+    }
+
     /// A length of time within the settings' range that follows from the id.
     fn latency(&self, id: &str) -> Duration {
         let range = &self.settings.latency;
-        let drawn: u32 = id.bytes().fold(17, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 1_000;
-        range.start + range.end.saturating_sub(range.start) * drawn / 1_000
+        range.start + range.end.saturating_sub(range.start) * (digest(id) % 1_000) / 1_000
     }
 
     /// Spoils an answer that is ready. Kinds that do nothing first were dealt with before.
@@ -191,6 +199,11 @@ impl World {
             (_, answer) => answer,
         }
     }
+}
+
+/// A number that follows from a text.
+fn digest(text: &str) -> u32 {
+    text.bytes().fold(17, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
 /// A fault's name as it is written in JSON.
@@ -209,6 +222,7 @@ fn entry(order: &Order, answered: String) -> Entry {
         body_sha256: order.body_sha256.clone(),
         job_id: order.id.clone(),
         model: order.model.clone(),
+        prompt: order.prompt.clone(),
         answered,
     }
 }
