@@ -2,13 +2,14 @@
 //! told, and it never outlives the test.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::house::within;
+use super::within;
 
 /// A running process.
 pub struct Process {
@@ -32,7 +33,12 @@ pub struct Ended {
 impl Process {
     /// Starts the binary with nothing in its environment but what is given.
     pub fn spawn(arguments: &[&str], environment: &[(String, String)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_videogen"));
+        Self::run(Path::new(env!("CARGO_BIN_EXE_videogen")), arguments, environment)
+    }
+
+    /// Starts any program like that.
+    pub fn run(program: &Path, arguments: &[&str], environment: &[(String, String)]) -> Self {
+        let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -60,6 +66,16 @@ impl Process {
     pub async fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
         self.ended().await
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Sends SIGTERM.

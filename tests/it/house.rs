@@ -21,8 +21,7 @@ use videogen::clock::Clock;
 use videogen::config::{Overrides, Settings};
 use videogen::simulator::{self, Simulator};
 
-/// How long any wait in a test may take before it is a failure.
-pub const PATIENCE: Duration = Duration::from_secs(150);
+pub use crate::common::{PATIENCE, within};
 
 /// The running house.
 pub struct House {
@@ -272,11 +271,6 @@ pub async fn next_task(stream: &mut tonic::Streaming<pb::WatchResponse>) -> Resu
         }
     }
     Ok(None)
-}
-
-/// The result, or a failure when it does not come in time.
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it came in time")
 }
 
 /// The reason in a status' ErrorInfo, and its violated fields.

@@ -4,6 +4,8 @@
 
 mod admission;
 mod cancel;
+#[path = "../common/mod.rs"]
+mod common;
 mod disk;
 mod download;
 mod faults;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::child::{Ended, Process};
 use super::server::{Server, Site};
+use crate::common::child::{Ended, Process};
 
 const MODEL: &str = "kling/kling-3.0";
 

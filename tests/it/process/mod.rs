@@ -2,7 +2,6 @@
 //! file, killed, told to stop and started again. The simulated provider lives in
 //! the test, outlives the kills, and knows what was bought.
 
-mod child;
 mod cli;
 mod crash;
 mod drain;

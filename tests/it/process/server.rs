@@ -13,7 +13,7 @@ use videogen::api::pb;
 use videogen::api::pb::video_gen_client::VideoGenClient;
 use videogen::simulator::{self, Entry, Simulator};
 
-use super::child::{Ended, Process};
+use crate::common::child::{Ended, Process};
 use crate::house::{PATIENCE, within};
 
 /// The client of the contract.
