@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod failpoint;
 pub mod ledger;
 pub mod network;
 pub mod providers;

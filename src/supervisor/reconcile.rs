@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::account::Account;
 use super::drive::{Again, Driver};
 use crate::clock::since;
+use crate::failpoint::{haste, hastened};
 use crate::ledger::{LedgerError, Recorded};
 use crate::providers::contract::{Found, Order, Trouble};
 use crate::task::backoff::{self, LookUp};
@@ -39,8 +40,8 @@ impl Driver {
         if !abilities.finds_by_marker {
             return Ok(Some(window_left));
         }
-        let (again, may_resend) = match backoff::look_up(since(now, attempt.sent)) {
-            LookUp::Wait(wait) => return Ok(Some(wait.min(window_left))),
+        let (again, may_resend) = match backoff::look_up(since(now, attempt.sent) * haste()) {
+            LookUp::Wait(wait) => return Ok(Some(hastened(wait).min(window_left))),
             LookUp::Look(again) => (again, false),
             // What the caller no longer wants is looked for, but not asked for again.
             LookUp::LookThenResend => (LATER_LOOK, abilities.refuses_duplicates && task.cancellation.is_none()),
@@ -51,7 +52,7 @@ impl Driver {
                 info!("nothing was found; sending the same create again");
                 self.create(&task, account, Event::ResendStarted).await
             }
-            Sought::Nothing => Ok(Some(again.min(window_left))),
+            Sought::Nothing => Ok(Some(hastened(again).min(window_left))),
             // It told nothing, so it does not count as one of the row.
             Sought::Unanswered(trouble) => Ok(Some(self.wait_out(&task, &trouble).min(window_left))),
         }
@@ -87,7 +88,7 @@ impl Driver {
         }
         match self.find(task, account).await? {
             Sought::Settled(again) => Ok(again),
-            Sought::Nothing | Sought::Unanswered(_) => Ok(Some(LATE_LOOK)),
+            Sought::Nothing | Sought::Unanswered(_) => Ok(Some(hastened(LATE_LOOK))),
         }
     }
 

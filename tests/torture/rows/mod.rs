@@ -1,0 +1,9 @@
+//! Every row, each in a file of its own. A new one is a file, a `mod` and a place
+//! in the list.
+
+mod kills;
+
+use crate::run::Row;
+
+/// Every row, in the order of the plan.
+pub const ALL: &[Row] = &[kills::ROW];
