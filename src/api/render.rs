@@ -20,6 +20,7 @@ pub fn task(task: &Task, place: Option<u32>, now: SystemTime) -> pb::Task {
         state: at,
         submission,
         job,
+        spares: _, // each is named in its attempt
         progress: _,
         output,
         artifact: stored,
@@ -29,6 +30,7 @@ pub fn task(task: &Task, place: Option<u32>, now: SystemTime) -> pb::Task {
         cancellation: cancel,
         history,
         missing_since: _,
+        missing_answers: _,
         created,
         updated,
         started,

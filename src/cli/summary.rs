@@ -128,7 +128,7 @@ pub(super) fn cancellation(cancellation: &pb::Cancellation) -> String {
         Confirmed => "cancelled for certain",
         AskedUpstream => "the provider was asked; the job may still complete and be billed, then its video is kept",
         NotSupported => "the provider cannot cancel; the job goes on, is billed, and its video is kept",
-        TooLate => "too late: the job had already ended",
+        TooLate => "too late: the job, or the task, had already ended",
     };
     words.to_owned()
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use tokio::sync::Notify;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::archive::{Archive, ReadError};
 use crate::clock::Clock;
@@ -253,6 +253,11 @@ impl Ledger {
             let reason = task.history.last().map_or("", |entry| entry.reason.as_str());
             info!(task_id = %task.id, revision, state, reason, "task");
             metrics::counter!("videogen_task_states_total", "state" => state).increment(1);
+        }
+        if before.is_some_and(|before| before.spares.len() < task.spares.len()) {
+            let job_id = task.spares.last().map_or("", |job| job.id.as_str());
+            error!(task_id = %task.id, job_id, "the task has bought a second job");
+            metrics::counter!("videogen_double_purchases_total").increment(1);
         }
         self.watchers.publish(task);
     }

@@ -270,7 +270,8 @@ fn any_state() -> impl Strategy<Value = Task> {
     let charges = proptest::collection::vec((text(20), text(9), text(90)), 0..3);
     let job = maybe((text(100), text(1024)));
     let output = maybe((text(2048), maybe(time())));
-    let lists = (proptest::collection::vec(attempt(), 0..4), charges, history);
+    let spares = proptest::collection::vec((text(100), text(300)), 0..3);
+    let lists = (proptest::collection::vec(attempt(), 0..4), charges, history, spares);
     let times = (maybe(time()), time(), time(), maybe(time()), maybe(time()), time());
     (state(), job, (progress(), output, maybe(artifact())), maybe(failure()), lists, maybe(cancellation()), times)
         .prop_map(|(state, job, (progress, output, artifact), failure, lists, cancellation, times)| Task {
@@ -288,7 +289,9 @@ fn any_state() -> impl Strategy<Value = Task> {
                 .collect(),
             cancellation,
             history: lists.2.into_iter().map(|(state, time, reason)| HistoryEntry { state, time, reason }).collect(),
+            spares: lists.3.into_iter().map(|(id, handle)| Job { id: JobId::new(id), handle }).collect(),
             missing_since: times.0,
+            missing_answers: u32::from(times.0.is_some()),
             created: times.1,
             updated: times.2,
             started: times.3,

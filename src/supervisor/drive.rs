@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
 use tokio::time::Duration;
@@ -213,7 +214,9 @@ impl Driver {
     /// The time is over: a running job is asked after one last time.
     async fn expire(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
         let mut task = Arc::clone(task);
-        if let Some(Ok(observation)) = self.ask(&task, account).await {
+        if task.state == State::Running
+            && let Some(Ok(observation)) = self.ask(&task, account).await
+        {
             let (Recorded::Task(now) | Recorded::NotAllowed(now)) =
                 self.ledger.record(&task, &Event::Observed(observation)).await?;
             task = now;
@@ -250,7 +253,7 @@ impl Driver {
             Action::Submit | Action::Reconcile | Action::Cancel | Action::Archive | Action::Expire => {
                 Some(Duration::ZERO)
             }
-            Action::Poll if task.state.is_final() => Some(LATE_POLL.mul_f64(1.0 + jitter)),
+            Action::Poll if task.state.is_final() => Some(within_recovery(task, now, LATE_POLL.mul_f64(1.0 + jitter))),
             Action::Poll => {
                 let begun = task.attempt().map_or(task.created, |attempt| attempt.sent);
                 let delay = self.polling.delay(since(now, begun), task.submission.typical, jitter);
@@ -295,6 +298,11 @@ impl Driver {
     pub(super) fn turns(&self) -> BTreeSet<TaskId> {
         std::mem::take(&mut *self.turns.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The delay, or what is left of the time in which a failed task can be recovered.
+pub(super) fn within_recovery(task: &Task, now: SystemTime, delay: Duration) -> Duration {
+    task.recoverable_until().map_or(delay, |until| delay.min(since(until, now)))
 }
 
 fn outcome_word(created: &Created) -> &'static str {

@@ -7,7 +7,7 @@ use tokio::time::Duration;
 use tracing::{info, warn};
 
 use super::account::Account;
-use super::drive::{Again, Driver};
+use super::drive::{Again, Driver, within_recovery};
 use crate::clock::since;
 use crate::failpoint::{haste, hastened};
 use crate::ledger::{LedgerError, Recorded};
@@ -15,7 +15,7 @@ use crate::providers::contract::{Found, Order, Trouble};
 use crate::task::backoff::{self, LookUp};
 use crate::task::event::Event;
 use crate::task::state::{Attempt, AttemptOutcome, State, Task};
-use crate::task::transition::may_buy_again;
+use crate::task::transition::{RECOVERABLE_FOR, may_buy_again};
 
 /// How often a create that stayed unknown is still looked for, after its task has
 /// failed and while it may be recovered.
@@ -83,12 +83,13 @@ impl Driver {
 
     /// The task has failed for want of an answer, but its video may still be found.
     async fn look_late(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        let now = self.clock.now();
         if !account.provider.abilities().finds_by_marker {
-            return Ok(None);
+            return Ok(Some(within_recovery(task, now, RECOVERABLE_FOR)));
         }
         match self.find(task, account).await? {
             Sought::Settled(again) => Ok(again),
-            Sought::Nothing | Sought::Unanswered(_) => Ok(Some(hastened(LATE_LOOK))),
+            Sought::Nothing | Sought::Unanswered(_) => Ok(Some(within_recovery(task, now, hastened(LATE_LOOK)))),
         }
     }
 

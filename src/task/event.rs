@@ -41,8 +41,14 @@ pub enum Event {
     WindowOver,
     /// A poll told something about the job.
     Observed(Observation),
-    /// The time allowed is over.
+    /// The time allowed is over; after a failure, the time to recover it.
     DeadlinePassed,
+    /// It rests for a reason that people are told once: its account is held, or it
+    /// is quarantined.
+    Held {
+        /// For people.
+        reason: String,
+    },
     /// The caller wants it stopped.
     CancelRequested,
     /// What asking the provider to cancel achieved.

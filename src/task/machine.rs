@@ -54,6 +54,7 @@ pub fn accept(id: TaskId, submission: Arc<Submission>, now: SystemTime) -> Task 
         state: State::Queued,
         submission,
         job: None,
+        spares: Vec::new(),
         progress: Progress::default(),
         output: None,
         artifact: None,
@@ -63,6 +64,7 @@ pub fn accept(id: TaskId, submission: Arc<Submission>, now: SystemTime) -> Task 
         cancellation: None,
         history: vec![HistoryEntry { state: State::Queued, time: now, reason: "accepted".into() }],
         missing_since: None,
+        missing_answers: 0,
         created: now,
         updated: now,
         started: None,
@@ -90,6 +92,8 @@ pub fn next(task: &Task, now: SystemTime) -> Action {
             (None, Some(_)) => Action::Poll,
             (None, None) => Action::Reconcile,
         },
+        // The time to recover it is over, and that is not on record yet.
+        State::Failed if task.is_open() => Action::Expire,
         State::Failed => Action::Nothing,
     }
 }
@@ -135,7 +139,7 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
 
         (S::Archiving, E::Observed(observation)) => step.observed_archiving(observation),
         (S::Archiving, E::ArtifactStored(artifact)) => step.succeeded(artifact.clone()),
-        (S::Archiving, E::ArtifactFailed(failure)) => step.fail(failure.clone()),
+        (S::Archiving, E::ArtifactFailed(failure)) => step.unkept(failure),
         (S::Archiving, E::CancelRequested) => step.too_late_to_cancel(),
 
         // A failed task that may still be recovered is followed on.
@@ -144,6 +148,12 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
         (S::Failed, E::CreateAccepted(job)) => step.found_after_failure(step.last_number(), job),
         (S::Failed, E::ArtifactStored(artifact)) if task.is_recoverable(now) => step.succeeded(artifact.clone()),
         (S::Failed, E::ArtifactFailed(failure)) if task.is_recoverable(now) => step.fail_again(failure),
+        (S::Failed, E::DeadlinePassed) if task.is_open() && !task.is_recoverable(now) => step.close(),
+
+        (S::Queued | S::Submitting | S::Reconciling | S::Running | S::Archiving, E::Held { reason }) => {
+            step.held(reason)
+        }
+        (S::Failed, E::Held { reason }) if task.is_open() => step.held(reason),
 
         // Final is sticky: a late word about the job is heard and ignored.
         (S::Succeeded | S::Cancelled, E::Observed(_)) => Applied::Same,
@@ -220,6 +230,7 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             | E::CreateUnknown { .. }
             | E::WindowOver
             | E::DeadlinePassed
+            | E::Held { .. }
             | E::CancelAnswered(_)
             | E::ArtifactStored(_)
             | E::ArtifactFailed(_),
@@ -235,6 +246,7 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             | E::CreateUnknown { .. }
             | E::WindowOver
             | E::DeadlinePassed
+            | E::Held { .. }
             | E::CancelRequested
             | E::CancelAnswered(_)
             | E::ArtifactStored(_)

@@ -73,6 +73,10 @@ pub struct Task {
     pub submission: Arc<Submission>,
     /// The job being followed, once it is known.
     pub job: Option<Job>,
+    /// Further jobs that its creates bought, in the order in which they turned up.
+    /// They are paid for: the first of them is followed once `job` has failed. At
+    /// most [`SPARES_KEPT`].
+    pub spares: Vec<Job>,
     /// How far the provider is.
     pub progress: Progress,
     /// What the provider made, before it is archived.
@@ -91,6 +95,8 @@ pub struct Task {
     pub history: Vec<HistoryEntry>,
     /// Since when the provider says that it does not know the job.
     pub missing_since: Option<SystemTime>,
+    /// How many answers in a row said so; counted no further than it takes.
+    pub missing_answers: u32,
     /// When it was accepted.
     pub created: SystemTime,
     /// When it changed last.
@@ -200,7 +206,8 @@ pub struct Failure {
     pub message: String,
     /// Whether the provider may have charged for it.
     pub maybe_charged: bool,
-    /// Until when a late video still turns the task around.
+    /// Until when a late video still turns the task around. Nothing once that time
+    /// is over, and where it never could.
     pub recoverable_until: Option<SystemTime>,
 }
 
@@ -294,6 +301,14 @@ pub struct Attempt {
     pub note: String,
 }
 
+impl Attempt {
+    /// Whether this job is on record as bought by it.
+    pub fn has_bought(&self, job: &JobId) -> bool {
+        let named = || self.note.split([' ', ',']).any(|word| word == job.as_str());
+        self.job.as_ref() == Some(job) || self.job.is_some() && named()
+    }
+}
+
 /// Something the provider reported to have charged, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
@@ -325,7 +340,8 @@ pub enum CancelOutcome {
     AskedUpstream,
     /// The provider cannot cancel; the job goes on and is billed.
     NotSupported,
-    /// The job had already ended.
+    /// The job had already ended, or the task failed before the provider could be
+    /// told.
     TooLate,
 }
 
@@ -340,6 +356,9 @@ pub struct HistoryEntry {
     pub reason: String,
 }
 
+/// How many jobs are kept beside the one that is followed.
+pub const SPARES_KEPT: usize = 4;
+
 /// How many history entries are kept.
 pub const HISTORY_KEPT: usize = 32;
 
@@ -349,15 +368,25 @@ impl Task {
         self.attempts.last()
     }
 
+    /// Until when a late video still turns the failed task around.
+    pub fn recoverable_until(&self) -> Option<SystemTime> {
+        self.failure.as_ref().and_then(|failure| failure.recoverable_until)
+    }
+
     /// Whether a late video still turns the failed task around.
     pub fn is_recoverable(&self, now: SystemTime) -> bool {
-        let until = self.failure.as_ref().and_then(|failure| failure.recoverable_until);
-        until.is_some_and(|until| now < until)
+        self.recoverable_until().is_some_and(|until| now < until)
+    }
+
+    /// Whether a job is on record that one of its creates bought.
+    pub fn has_bought(&self, job: &JobId) -> bool {
+        self.job.iter().chain(&self.spares).any(|known| known.id == *job)
+            || self.attempts.iter().any(|attempt| attempt.has_bought(job))
     }
 
     /// Whether anything may still happen to it: it is not final, or a late video
     /// may turn it around.
     pub fn is_open(&self) -> bool {
-        !self.state.is_final() || self.failure.as_ref().is_some_and(|failure| failure.recoverable_until.is_some())
+        !self.state.is_final() || self.recoverable_until().is_some()
     }
 }

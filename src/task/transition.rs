@@ -10,14 +10,19 @@ use super::id::{JobId, Marker};
 use super::machine::Applied;
 use super::spec::UnknownPolicy;
 use super::state::{
-    Attempt, AttemptOutcome, CancelOutcome, Cancellation, Failure, FailureKind, HISTORY_KEPT, HistoryEntry, Job, State,
-    Task,
+    Attempt, AttemptOutcome, CancelOutcome, Cancellation, Failure, FailureKind, HISTORY_KEPT, HistoryEntry, Job,
+    SPARES_KEPT, State, Task,
 };
 
 /// How long a late video still turns a failed task around.
 pub const RECOVERABLE_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How long a provider must insist that it does not know a job.
 pub const MISSING_FOR: Duration = Duration::from_secs(10 * 60);
+/// How many answers in a row must insist on it: a clock that leaps is no evidence.
+pub const MISSING_ANSWERS: u32 = 3;
+
+/// What is said of an attempt whose create bought more than one job; their ids follow.
+const TAKEN_TWICE: &str = "the create was taken more than once; further jobs:";
 
 /// Whether one more paid create is allowed after an unknown outcome: the policy
 /// says so, and the video is still wanted.
@@ -62,12 +67,26 @@ impl Step<'_> {
         self.edited(|task| {
             task.state = state;
             task.ended = state.is_final().then_some(self.now);
-            task.history.push(HistoryEntry { state, time: self.now, reason: shortened(reason, 120) });
-            if task.history.len() > HISTORY_KEPT {
-                task.history.remove(0);
-            }
+            self.tell(task, reason);
             edit(task);
+            if state == State::Failed && wants_cancel(task) {
+                task.cancellation = self.cancellation(CancelOutcome::TooLate);
+            }
         })
+    }
+
+    /// Adds a line to the task's history.
+    fn tell(&self, task: &mut Task, reason: &str) {
+        task.history.push(HistoryEntry { state: task.state, time: self.now, reason: shortened(reason, 120) });
+        if task.history.len() > HISTORY_KEPT {
+            task.history.remove(0);
+        }
+    }
+
+    /// The task rests, and says why: once, however often it is held up.
+    pub(super) fn held(&self, reason: &str) -> Applied {
+        let told = self.task.history.last().is_some_and(|entry| entry.reason == shortened(reason, 120));
+        if told { Applied::Same } else { self.edited(|task| self.tell(task, reason)) }
     }
 
     /// Stores the intent to buy. A create that surely never arrived is sent again
@@ -201,7 +220,13 @@ impl Step<'_> {
         if has_unknown_attempt(self.task) {
             return self.outcome_unknown(|_| {});
         }
-        self.fail(Failure::free(FailureKind::Deadline, "no slot became free in time; nothing was bought"))
+        let message = match self.task.history.last() {
+            Some(entry) if self.task.history.len() > 1 => {
+                format!("its turn did not come in time; nothing was bought; at last: {}", entry.reason)
+            }
+            _ => "no slot became free in time; nothing was bought".to_owned(),
+        };
+        self.fail(Failure::free(FailureKind::Deadline, message))
     }
 
     pub(super) fn cancel_in_queue(&self) -> Applied {
@@ -232,27 +257,27 @@ impl Step<'_> {
         })
     }
 
-    /// A job turned up for a task that has one: it is on record with its attempt.
+    /// A job turned up for a task that needs none: it is on record with its attempt.
+    /// Where there is a job already, money was spent twice; the first one is
+    /// followed, and the second is kept for the case that the first fails.
     pub(super) fn note_job(&self, number: u32, job: &Job) -> Applied {
-        match self.task.attempts.iter().find(|attempt| attempt.number == number) {
-            None => Applied::NotAllowed,
-            Some(attempt) if attempt.job.as_ref() == Some(&job.id) => Applied::Same,
-            Some(attempt) if attempt.job.is_some() => self.note_second_job(attempt, job),
-            Some(_) => self.edited(|task| adopt(task, number, &job.id, self.now)),
+        if !self.task.attempts.iter().any(|attempt| attempt.number == number) {
+            return Applied::NotAllowed;
         }
-    }
-
-    /// One create was taken twice. The first job is followed; the second was paid
-    /// for too, so it is put on record where people look.
-    fn note_second_job(&self, attempt: &Attempt, job: &Job) -> Applied {
-        let note = shortened(&format!("the create was taken twice; the second job is {}", job.id), 200);
-        if attempt.note == note {
+        if self.task.has_bought(&job.id) {
             return Applied::Same;
         }
-        let number = attempt.number;
         self.edited(|task| {
-            if let Some(attempt) = task.attempts.iter_mut().find(|attempt| attempt.number == number) {
-                attempt.note = note;
+            let second = task.attempts.iter().any(|attempt| attempt.job.is_some());
+            if second && task.spares.len() < SPARES_KEPT {
+                task.spares.push(job.clone());
+            }
+            match task.attempts.iter_mut().find(|attempt| attempt.number == number) {
+                Some(attempt) if attempt.job.is_some() => {
+                    let told = if attempt.note.starts_with(TAKEN_TWICE) { &attempt.note } else { TAKEN_TWICE };
+                    attempt.note = shortened(&format!("{told} {}", job.id), 200);
+                }
+                _ => adopt(task, number, &job.id, self.now),
             }
         })
     }

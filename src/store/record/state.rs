@@ -22,6 +22,7 @@ pub(in crate::store) fn write_state(task: &Task) -> Vec<u8> {
         submission: _, // stored beside it
         state,
         job,
+        spares,
         progress,
         output,
         artifact,
@@ -31,6 +32,7 @@ pub(in crate::store) fn write_state(task: &Task) -> Vec<u8> {
         cancellation,
         history,
         missing_since,
+        missing_answers,
         created,
         updated,
         started,
@@ -54,6 +56,8 @@ pub(in crate::store) fn write_state(task: &Task) -> Vec<u8> {
         started_ms: started.map(to_ms),
         ended_ms: ended.map(to_ms),
         deadline_ms: to_ms(*deadline),
+        spares: spares.iter().map(write_job).collect(),
+        missing_answers: *missing_answers,
     }
     .encode_to_vec()
 }
@@ -82,6 +86,8 @@ pub(in crate::store) fn read_state(
         started_ms,
         ended_ms,
         deadline_ms,
+        spares,
+        missing_answers,
     } = wire::State::decode(bytes)?;
     Ok(Task {
         id,
@@ -89,6 +95,7 @@ pub(in crate::store) fn read_state(
         state: read_task_state(state)?,
         submission,
         job: job.map(read_job),
+        spares: spares.into_iter().map(read_job).collect(),
         progress: progress.map(read_progress).unwrap_or_default(),
         output: output.map(read_output).transpose()?,
         artifact: artifact.map(read_artifact).transpose()?,
@@ -98,6 +105,7 @@ pub(in crate::store) fn read_state(
         cancellation: cancellation.map(read_cancellation).transpose()?,
         history: history.into_iter().map(read_history).collect::<Result<_, _>>()?,
         missing_since: from_optional_ms(missing_since_ms)?,
+        missing_answers,
         created: from_ms(created_ms)?,
         updated: from_ms(updated_ms)?,
         started: from_optional_ms(started_ms)?,

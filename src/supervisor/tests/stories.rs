@@ -191,3 +191,22 @@ async fn a_job_that_fails_after_it_was_asked_to_stop_is_cancelled() {
     let (task, _) = world.until(id, State::Cancelled).await;
     assert!(task.failure.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_nothing_recovers_is_closed_after_a_day() {
+    for provider in [Scripted::like_fal(|_| pending()), Scripted::like_kling(|_| pending())] {
+        let world = World::new(provider.answering([lost_answer()]).answering(vec![lost_answer(); 60])).await;
+        let id = world.submit(AtMostOnce).await;
+        let (failed, _) = world.until(id, State::Failed).await;
+        assert_eq!(world.ledger.unfinished(None, 9).await.unwrap().len(), 1);
+        let mut watch = world.ledger.watch(id, failed.revision).await.unwrap();
+        while watch.next().await.is_some() {}
+        tokio::time::sleep(Duration::from_secs(24 * 3600) + MINUTE).await;
+        let closed = world.ledger.get(id).await.unwrap();
+        assert_eq!((closed.state, closed.is_open()), (State::Failed, false));
+        assert!(world.ledger.unfinished(None, 9).await.unwrap().is_empty());
+        let looks = world.provider.looks().len();
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+        assert_eq!(world.provider.looks().len(), looks, "nobody asks any more");
+    }
+}

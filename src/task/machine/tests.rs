@@ -67,6 +67,13 @@ impl Life {
         Self { now: self.now.max(self.task.deadline), ..self }
     }
 
+    /// Time passes until a failure can no longer be recovered, if there is one.
+    fn past_recovery(self) -> Self {
+        let until = self.task.recoverable_until();
+        let life = self.at_deadline();
+        Self { now: until.map_or(life.now, |until| life.now.max(until)), ..life }
+    }
+
     fn sent(self) -> Self {
         self.then(Event::CreateStarted)
     }
@@ -157,6 +164,10 @@ fn stored() -> Event {
 
 fn unkept() -> Event {
     Event::ArtifactFailed(Failure::charged(FailureKind::ArtifactLost, "the link is dead"))
+}
+
+fn held() -> Event {
+    Event::Held { reason: "the account is held".into() }
 }
 
 fn charge(amount: &str) -> Charge {

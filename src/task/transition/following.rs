@@ -1,10 +1,10 @@
 //! The transitions of a task whose job is known: what observations, cancels and
 //! the archive change. How the job came to be is the parent's.
 
-use super::{MISSING_FOR, RECOVERABLE_FOR, Step, has_unknown_attempt};
+use super::{MISSING_ANSWERS, MISSING_FOR, RECOVERABLE_FOR, Step, has_unknown_attempt};
 use crate::task::event::Observation;
 use crate::task::machine::Applied;
-use crate::task::state::{Artifact, CancelOutcome, Charge, Failure, FailureKind, Output, State, Task};
+use crate::task::state::{Artifact, CancelOutcome, Charge, Failure, FailureKind, Output, Progress, State, Task};
 
 impl Step<'_> {
     pub(in crate::task) fn observed_running(&self, observation: &Observation) -> Applied {
@@ -14,7 +14,7 @@ impl Step<'_> {
             }
             Observation::Pending(progress) => self.edited(|task| {
                 task.progress = progress.clone();
-                task.missing_since = None;
+                found_again(task);
             }),
             Observation::Succeeded { output, charges } => self.archiving(output, charges),
             Observation::Failed { failure, charges } => self.job_failed(failure, charges),
@@ -26,13 +26,16 @@ impl Step<'_> {
         self.entered(State::Archiving, "the provider is done", |task| {
             task.output = Some(output.clone());
             take_charges(task, charges);
-            task.missing_since = None;
+            found_again(task);
             outrun_cancel(task);
         })
     }
 
     /// A job that fails after the provider was asked to stop it has been stopped.
     fn job_failed(&self, failure: &Failure, charges: &[Charge]) -> Applied {
+        if self.has_spare() {
+            return self.follow_spare(&failure.message, charges);
+        }
         let asked = self.task.cancellation.is_some_and(|wish| wish.outcome == CancelOutcome::AskedUpstream);
         if asked {
             return self.entered(State::Cancelled, "the provider stopped the job", |task| {
@@ -48,16 +51,45 @@ impl Step<'_> {
     }
 
     /// One "not found" is not believed: providers answer it for jobs that they
-    /// have. Only one that lasts is.
+    /// have. Only one that lasts is, and that is given often enough.
     fn missing(&self) -> Applied {
-        match self.task.missing_since {
-            None => self.edited(|task| task.missing_since = Some(self.now)),
-            Some(since) if self.now < since + MISSING_FOR => Applied::Same,
-            Some(_) => self.fail(Failure::charged(
-                FailureKind::ProviderLostJob,
-                "the provider no longer knows the job that it had accepted",
-            )),
+        let answers = (self.task.missing_answers + 1).min(MISSING_ANSWERS);
+        let since = self.task.missing_since.unwrap_or(self.now);
+        if answers < MISSING_ANSWERS || self.now < since + MISSING_FOR {
+            if answers == self.task.missing_answers {
+                return Applied::Same;
+            }
+            return self.edited(|task| (task.missing_since, task.missing_answers) = (Some(since), answers));
         }
+        let message = "the provider no longer knows the job that it had accepted";
+        if self.has_spare() {
+            return self.follow_spare(message, &[]);
+        }
+        self.fail(Failure::charged(FailureKind::ProviderLostJob, message))
+    }
+
+    fn has_spare(&self) -> bool {
+        !self.task.spares.is_empty()
+    }
+
+    /// The job that was followed gives no video, and another one was paid for: that
+    /// one is followed. A wish to cancel is passed on to it too.
+    fn follow_spare(&self, reason: &str, charges: &[Charge]) -> Applied {
+        self.entered(State::Running, &format!("another job that was bought is followed: {reason}"), |task| {
+            take_charges(task, charges);
+            take_spare(task);
+            if task.cancellation.is_some_and(|wish| wish.outcome != CancelOutcome::NotSupported) {
+                task.cancellation = self.cancellation(CancelOutcome::Requested);
+            }
+        })
+    }
+
+    /// The file of the job cannot be had.
+    pub(in crate::task) fn unkept(&self, failure: &Failure) -> Applied {
+        if self.has_spare() {
+            return self.follow_spare(&failure.message, &[]);
+        }
+        self.fail(failure.clone())
     }
 
     pub(in crate::task) fn deadline_while_running(&self) -> Applied {
@@ -70,6 +102,7 @@ impl Step<'_> {
     pub(in crate::task) fn cancel_answered(&self, outcome: CancelOutcome) -> Applied {
         let Some(wish) = self.task.cancellation else { return Applied::NotAllowed };
         match outcome {
+            CancelOutcome::Confirmed if self.has_spare() => self.follow_spare("the provider cancelled the job", &[]),
             CancelOutcome::Confirmed => self.cancelled("the provider cancelled the job before it ran"),
             CancelOutcome::Requested => Applied::Same,
             CancelOutcome::AskedUpstream | CancelOutcome::NotSupported | CancelOutcome::TooLate => {
@@ -123,6 +156,10 @@ impl Step<'_> {
             }),
             // The video is there and is being fetched: the job goes backwards.
             Observation::Failed { .. } if self.task.output.is_some() => Applied::Same,
+            Observation::Failed { charges, .. } if self.has_spare() => self.edited(|task| {
+                take_charges(task, charges);
+                take_spare(task);
+            }),
             Observation::Failed { failure, charges } => self.edited(|task| {
                 take_charges(task, charges);
                 let maybe_charged = failure.maybe_charged || has_unknown_attempt(task);
@@ -150,11 +187,38 @@ impl Step<'_> {
     /// The late video of a failed task could not be kept: the failure stays, and
     /// now for good.
     pub(in crate::task) fn fail_again(&self, failure: &Failure) -> Applied {
+        if self.has_spare() {
+            return self.edited(take_spare);
+        }
         self.edited(|task| {
             task.output = None;
             task.failure = Some(failure.clone());
         })
     }
+
+    /// The time to recover the task is over: the failure stays for good.
+    pub(in crate::task) fn close(&self) -> Applied {
+        self.edited(|task| {
+            task.output = None;
+            if let Some(failure) = &mut task.failure {
+                failure.recoverable_until = None;
+            }
+        })
+    }
+}
+
+/// The first of the further jobs is the one that is followed from now on.
+fn take_spare(task: &mut Task) {
+    task.job = Some(task.spares.remove(0));
+    task.progress = Progress::default();
+    task.output = None;
+    found_again(task);
+}
+
+/// The provider knows the job, or is not asked after it any more.
+fn found_again(task: &mut Task) {
+    task.missing_since = None;
+    task.missing_answers = 0;
 }
 
 /// The video is there: a wish to cancel that is still open came too late.

@@ -19,10 +19,10 @@ pub(super) fn check(task: &Task, now: SystemTime) {
     if task.state == State::Archiving {
         assert!(task.output.is_some(), "what is fetched has a link");
     }
-    let recoverable = task.state == State::Failed && task.is_recoverable(now);
     let something = next(task, now) != Action::Nothing;
-    assert_eq!(something, !task.state.is_final() || recoverable, "there is something to do exactly while it is open");
-    assert!(!something || task.is_open(), "a restart finds every task with something to do");
+    assert_eq!(something, task.is_open(), "there is something to do exactly while it is open");
+    let over = task.state == State::Failed && task.is_open() && !task.is_recoverable(now);
+    assert!(!over || next(task, now) == Action::Expire, "what can no longer be recovered is closed");
 }
 
 fn check_end(task: &Task) {
@@ -31,6 +31,8 @@ fn check_end(task: &Task) {
     assert_eq!(task.failure.is_some(), task.state == State::Failed, "FAILED says why");
     let confirmed = task.cancellation.is_some_and(|wish| wish.outcome == CancelOutcome::Confirmed);
     assert_eq!(confirmed, task.state == State::Cancelled, "CANCELLED is certain");
+    let open_wish = task.cancellation.is_some_and(|wish| wish.outcome == CancelOutcome::Requested);
+    assert!(!open_wish || !task.state.is_final(), "a wish to cancel has its answer when the task has ended");
     if let Some(failure) = &task.failure {
         let late = matches!(failure.kind, FailureKind::Deadline | FailureKind::SubmitOutcomeUnknown);
         assert!(late || failure.recoverable_until.is_none(), "only these two are recovered");
@@ -60,8 +62,14 @@ fn check_attempts(task: &Task) {
         assert!(since.is_some(), "the look-up window has a start");
     }
     if let Some(job) = &task.job {
-        assert!(task.attempts.iter().any(|attempt| attempt.job.as_ref() == Some(&job.id)), "an attempt bought the job");
+        assert!(task.attempts.iter().any(|attempt| attempt.has_bought(&job.id)), "an attempt bought the job");
     }
+    for spare in &task.spares {
+        assert!(task.attempts.iter().any(|attempt| attempt.has_bought(&spare.id)), "an attempt bought the spare");
+        assert!(task.job.is_none() || task.job.as_ref() != Some(spare), "a spare is another job");
+    }
+    let gave_up = matches!(task.state, State::Succeeded | State::Failed | State::Cancelled);
+    assert!(gave_up || task.job.is_some() || task.spares.is_empty(), "there is no spare without a job");
 }
 
 /// What is true of every change of a task.
@@ -75,7 +83,16 @@ pub(super) fn check_change(before: &Task, event: &Event, after: &Task) {
 
     let turned_around = before.state == State::Failed && after.state == State::Succeeded;
     assert!(!before.state.is_final() || after.state == before.state || turned_around, "final is final");
-    assert!(before.job.is_none() || after.job == before.job, "the job that is followed stays");
+    let spare = before.spares.first().filter(|_| after.spares.len() < before.spares.len());
+    let stays = after.job == before.job && after.spares.len() >= before.spares.len();
+    assert!(
+        before.job.is_none() || stays || after.job.as_ref() == spare,
+        "the job stays, unless a spare takes its place"
+    );
+    let given_up = before.state != after.state && !before.state.is_final();
+    let failed =
+        given_up && matches!(after.state, State::Failed | State::Cancelled) && after.recoverable_until().is_none();
+    assert!(!failed || after.spares.is_empty(), "no task gives up while another job was paid for");
     assert!(before.charges.is_empty() || !after.charges.is_empty(), "charges stay");
     let began = before.job.is_none() && after.state == State::Running;
     assert!(began || after.deadline == before.deadline, "the limit moves when the job begins, and only then");

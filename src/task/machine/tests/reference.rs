@@ -1,5 +1,6 @@
-//! A second, smaller machine to hold the first against: only the state and how
-//! often each attempt was sent, with no more memory than these need.
+//! A second, smaller machine to hold the first against: only the state, how often
+//! each attempt was sent, how many jobs wait to be followed and whether anything may
+//! still happen, with no more memory than these need.
 
 use super::*;
 use crate::task::transition::{MISSING_FOR, RECOVERABLE_FOR};
@@ -14,11 +15,15 @@ pub(super) struct Reference {
     free: bool,
     cap: usize,
     wish: Option<CancelOutcome>,
-    missing: Option<SystemTime>,
+    missing: Option<(SystemTime, u32)>,
     deadline: SystemTime,
     until: Option<SystemTime>,
     in_hand: bool,
     job: bool,
+    /// Every job that was ever named.
+    known: Vec<JobId>,
+    /// How many of them were named while there was another.
+    waiting: usize,
 }
 
 impl Reference {
@@ -41,7 +46,17 @@ impl Reference {
             until: None,
             in_hand: false,
             job: false,
+            known: Vec::new(),
+            waiting: 0,
         }
+    }
+
+    /// Whether the machine has come to the same.
+    pub(super) fn agrees_with(&self, task: &Task, event: &Event) {
+        let sends: Vec<u32> = task.attempts.iter().map(|attempt| attempt.sends).collect();
+        let machine = (task.state, sends, task.spares.len(), task.is_open());
+        let open = !self.state.is_final() || self.until.is_some();
+        assert_eq!(machine, (self.state, self.sends.clone(), self.waiting, open), "after {event:?}");
     }
 
     /// Follows an event; one that is not allowed changes nothing.
@@ -71,44 +86,57 @@ impl Reference {
             }
             (S::Queued, E::CancelRequested) => self.stop(now),
             (S::Queued, E::DeadlinePassed) if over => self.fail(now, self.lost.contains(&true)),
-            (S::Submitting | S::Reconciling, E::CreateAccepted(_)) => self.run(now + timeout),
-            (S::Queued | S::Submitting | S::Reconciling, E::JobFound { attempt, .. })
-                if (1..=self.sends.len()).contains(&(*attempt as usize)) =>
-            {
+            (_, E::JobFound { attempt, .. }) if !(1..=self.sends.len()).contains(&(*attempt as usize)) => {}
+            (_, E::CreateAccepted(_)) if self.sends.is_empty() => {}
+            (S::Queued, E::CreateAccepted(_)) => {}
+            (S::Queued | S::Submitting | S::Reconciling, E::CreateAccepted(job) | E::JobFound { job, .. }) => {
+                self.known.push(job.id.clone());
                 self.run(now + timeout);
             }
+            (S::Failed, E::CreateAccepted(job) | E::JobFound { job, .. }) if late && !self.job => {
+                self.known.push(job.id.clone());
+                self.job = true;
+            }
+            (_, E::CreateAccepted(job) | E::JobFound { job, .. }) => self.named(&job.id),
             (S::Reconciling, E::WindowOver) => self.fail(now, true),
             (S::Submitting | S::Reconciling | S::Running, E::CancelRequested) => {
                 self.wish.get_or_insert(C::Requested);
             }
-            (S::Running, E::Observed(O::Succeeded { .. })) => self.state = S::Archiving,
+            (S::Running, E::Observed(O::Succeeded { .. })) => (self.state, self.missing) = (S::Archiving, None),
+            (S::Running, E::Observed(O::Failed { .. })) if self.another() => {}
             (S::Running, E::Observed(O::Failed { .. })) if self.wish == Some(C::AskedUpstream) => {
                 self.state = S::Cancelled;
             }
             (S::Running, E::Observed(O::Failed { .. })) => self.fail(now, false),
             (S::Running, E::Observed(O::Pending(_))) => self.missing = None,
             (S::Running, E::Observed(O::Missing)) => {
-                let since = *self.missing.get_or_insert(now);
-                if now >= since + MISSING_FOR {
+                let (since, answers) = self.missing.map_or((now, 1), |(since, answers)| (since, answers + 1));
+                self.missing = Some((since, answers));
+                if answers >= 3 && now >= since + MISSING_FOR && !self.another() {
                     self.fail(now, false);
                 }
             }
             (S::Running, E::DeadlinePassed) if over => self.fail(now, true),
+            (S::Running, E::CancelAnswered(C::Confirmed)) if self.wish.is_some() && self.another() => {}
             (S::Running, E::CancelAnswered(C::Confirmed)) if self.wish.is_some() => self.state = S::Cancelled,
             (S::Running, E::CancelAnswered(C::Requested)) => {}
             (S::Running, E::CancelAnswered(outcome)) if self.wish.is_some() => self.wish = Some(*outcome),
             (S::Archiving, E::ArtifactStored(_)) => self.state = S::Succeeded,
-            (S::Archiving, E::ArtifactFailed(_)) => self.fail(now, false),
-            (S::Failed, E::CreateAccepted(_)) if late => self.job = true,
-            (S::Failed, E::JobFound { attempt, .. })
-                if late && (1..=self.sends.len()).contains(&(*attempt as usize)) =>
-            {
-                self.job = true;
+            (S::Archiving, E::CancelRequested) => {
+                self.wish.get_or_insert(C::TooLate);
             }
-            (S::Failed, E::ArtifactStored(_)) if late => self.state = S::Succeeded,
-            (S::Failed, E::ArtifactFailed(_)) if late => self.until = None,
+            (S::Archiving, E::ArtifactFailed(_)) => {
+                if self.another() {
+                    self.state = S::Running;
+                } else {
+                    self.fail(now, false);
+                }
+            }
+            (S::Failed, E::ArtifactStored(_)) if late => (self.state, self.until) = (S::Succeeded, None),
+            (S::Failed, E::ArtifactFailed(_)) if late => self.late_end(),
             (S::Failed, E::Observed(O::Succeeded { .. })) if late && self.job => self.in_hand = true,
-            (S::Failed, E::Observed(O::Failed { .. })) if late && self.job && !self.in_hand => self.until = None,
+            (S::Failed, E::Observed(O::Failed { .. })) if late && self.job && !self.in_hand => self.late_end(),
+            (S::Failed, E::DeadlinePassed) if !late => self.until = None,
             _ => {}
         }
     }
@@ -127,6 +155,34 @@ impl Reference {
     fn doubt(&mut self) {
         *self.lost.last_mut().expect("a create was sent") = true;
         self.state = State::Reconciling;
+    }
+
+    /// A job that is not followed: one more to fall back on, unless it is the only one.
+    fn named(&mut self, job: &JobId) {
+        if self.known.contains(job) {
+            return;
+        }
+        self.waiting = 4.min(self.waiting + usize::from(!self.known.is_empty()));
+        self.known.push(job.clone());
+    }
+
+    /// Turns to a job that waits, if there is one. The wish to cancel begins anew.
+    fn another(&mut self) -> bool {
+        if self.waiting == 0 {
+            return false;
+        }
+        self.waiting -= 1;
+        (self.missing, self.in_hand) = (None, false);
+        if self.wish.is_some_and(|wish| wish != CancelOutcome::NotSupported) {
+            self.wish = Some(CancelOutcome::Requested);
+        }
+        true
+    }
+
+    fn late_end(&mut self) {
+        if !self.another() {
+            self.until = None;
+        }
     }
 
     fn run(&mut self, deadline: SystemTime) {

@@ -195,17 +195,24 @@ fn a_video_after_the_deadline_turns_the_task_around() {
     assert_eq!(late.task.ended, Some(late.now));
 
     let too_late = life.then(done("link")).after(24 * HOUR);
-    assert_eq!(next_of(&too_late), Action::Nothing);
+    assert_eq!(next_of(&too_late), Action::Expire);
     assert_eq!(too_late.judged(&stored()), Applied::NotAllowed);
+    let closed = too_late.then(Event::DeadlinePassed);
+    assert!(!closed.task.is_open() && closed.failure().recoverable_until.is_none());
+    assert_eq!((closed.failure().kind, next_of(&closed)), (FailureKind::Deadline, Action::Nothing));
+    assert_eq!(closed.judged(&Event::DeadlinePassed), Applied::NotAllowed);
 }
 
 #[test]
 fn a_job_that_seems_missing_is_given_up_only_after_ten_minutes() {
-    let life = Life::begin(ONCE).running().then(missing());
-    assert_eq!(life.clone().after(599 * SECOND - SECOND).judged(&missing()), Applied::Same);
-    let back = life.clone().after(599 * SECOND).then(pending("rendering")).then(missing());
+    let once = Life::begin(ONCE).running().then(missing());
+    let leapt = once.clone().after(HOUR).then(missing());
+    assert!(leapt.is(State::Running), "two answers and a clock that leaps are not enough");
+    let life = once.then(missing()).then(missing());
+    assert_eq!(life.clone().after(597 * SECOND - SECOND).judged(&missing()), Applied::Same);
+    let back = life.clone().after(598 * SECOND).then(pending("rendering")).then(missing());
     assert!(back.is(State::Running), "the ten minutes begin anew");
-    let lost = life.after(599 * SECOND).then(missing());
+    let lost = life.after(598 * SECOND).then(missing());
     assert_eq!((lost.failure().kind, lost.failure().maybe_charged), (FailureKind::ProviderLostJob, true));
 }
 
@@ -247,10 +254,105 @@ fn every_job_that_was_paid_for_stays_on_record() {
     let jobs: Vec<_> = life.task.attempts.iter().filter_map(|attempt| attempt.job.as_ref()).collect();
     assert_eq!(jobs, [&JobId::new("a"), &JobId::new("b")]);
 
+    assert_eq!((&life.task.job, &life.task.spares), (&Some(job("a")), &vec![job("b")]));
+
     let twice = Life::begin(ONCE).running().then(found(1, "z"));
-    assert!(last(&twice).note.ends_with("the second job is z"));
+    assert!(last(&twice).note.ends_with("further jobs: z"));
     assert_eq!(twice.judged(&found(1, "z")), Applied::Same);
-    assert_eq!(twice.task.job, Some(job("a")));
+    assert_eq!((&twice.task.job, &twice.task.spares), (&Some(job("a")), &vec![job("z")]));
+    let thrice = twice.then(found(1, "y"));
+    assert!(last(&thrice).note.ends_with("further jobs: z y"));
+    for known in ["a", "z", "y"] {
+        assert_eq!(thrice.judged(&found(1, known)), Applied::Same);
+    }
+}
+
+fn bought_twice() -> Life {
+    Life::begin(ONCE).running().then(accepted("z"))
+}
+
+fn long_missing(life: Life) -> Life {
+    life.then(missing()).then(missing()).after(10 * MINUTE).then(missing())
+}
+
+#[test]
+fn a_second_job_is_followed_when_the_first_gives_no_video() {
+    let ends = [
+        bought_twice().then(gave_up()),
+        long_missing(bought_twice()),
+        bought_twice().then(done("link")).then(unkept()),
+        bought_twice().cancel().then(answered(CancelOutcome::NotSupported)).then(gave_up()),
+    ];
+    for life in ends {
+        assert_eq!((&life.task.job, next_of(&life)), (&Some(job("z")), Action::Poll));
+        assert!(life.task.spares.is_empty() && life.task.output.is_none() && life.task.failure.is_none());
+        let video = life.clone().then(done("other")).then(stored());
+        assert!(video.is(State::Succeeded));
+        assert!(life.then(gave_up()).is(State::Failed), "there is no third one");
+    }
+}
+
+#[test]
+fn a_second_job_is_followed_after_the_deadline_too() {
+    let late = bought_twice().at_deadline().then(Event::DeadlinePassed);
+    let ends = [late.clone().then(gave_up()), late.then(done("link")).then(unkept())];
+    for life in ends {
+        assert!(life.is(State::Failed));
+        assert_eq!((&life.task.job, next_of(&life)), (&Some(job("z")), Action::Poll));
+        assert!(life.clone().then(done("other")).then(stored()).is(State::Succeeded));
+        assert_eq!(next_of(&life.then(gave_up())), Action::Nothing);
+    }
+}
+
+#[test]
+fn a_wish_to_cancel_reaches_the_second_job_too() {
+    let asked = bought_twice().cancel().then(answered(CancelOutcome::AskedUpstream));
+    let ends = [asked.clone().then(gave_up()), asked.then(answered(CancelOutcome::Confirmed))];
+    for life in ends {
+        assert_eq!((&life.task.job, next_of(&life)), (&Some(job("z")), Action::Cancel));
+        assert!(life.then(answered(CancelOutcome::Confirmed)).is(State::Cancelled));
+    }
+}
+
+#[test]
+fn the_job_of_an_earlier_attempt_is_adopted_whatever_the_later_one_does() {
+    let second = || Life::begin(TWICE).sent().lost().sent();
+    let queued = second().then(not_sent()).then(found(1, "a"));
+    let pending = second().then(found(1, "a"));
+    let lost = second().lost().then(found(1, "a"));
+    for life in [queued, pending, lost] {
+        assert_eq!((life.task.state, &life.task.job), (State::Running, &Some(job("a"))));
+        assert_eq!(life.judged(&Event::CreateStarted), Applied::NotAllowed, "nothing more is bought");
+    }
+    let running = second().then(accepted("b")).then(found(1, "a"));
+    assert_eq!((&running.task.job, &running.task.spares), (&Some(job("b")), &vec![job("a")]));
+    let after_failure = second().lost().then(Event::WindowOver).then(found(1, "a")).then(found(2, "b"));
+    assert_eq!((&after_failure.task.job, &after_failure.task.spares), (&Some(job("a")), &vec![job("b")]));
+}
+
+#[test]
+fn a_wish_that_could_not_be_passed_on_is_too_late_when_the_task_fails() {
+    let ends = [
+        Life::begin(ONCE).sent().cancel().then(refused()),
+        Life::begin(ONCE).sent().lost().cancel().then(Event::WindowOver),
+        Life::begin(ONCE).running().cancel().then(gave_up()),
+        Life::begin(ONCE).running().cancel().at_deadline().then(Event::DeadlinePassed),
+        long_missing(Life::begin(ONCE).running().cancel()),
+        Life::begin(TWICE).sent().lost().sent().then(throttled()).cancel(),
+    ];
+    for life in ends {
+        assert_eq!((life.task.state, life.cancellation()), (State::Failed, Some(CancelOutcome::TooLate)));
+    }
+}
+
+#[test]
+fn a_task_that_is_held_says_why_once_and_at_the_end() {
+    let life = Life::begin(ONCE).then(held());
+    assert_eq!(life.task.history.last().map(|entry| entry.reason.as_str()), Some("the account is held"));
+    assert_eq!((life.judged(&held()), next_of(&life)), (Applied::Same, Action::Submit));
+    let life = life.at_deadline().then(Event::DeadlinePassed);
+    assert_eq!(life.failure().kind, FailureKind::Deadline);
+    assert!(life.failure().message.ends_with("at last: the account is held") && !life.failure().maybe_charged);
 }
 
 #[test]

@@ -49,8 +49,10 @@ fn essence(life: &Life) -> String {
     let link = task.output.as_ref().map(|output| &output.url);
     let failure = task.failure.as_ref().map(|failure| (failure.kind, failure.maybe_charged, task.is_recoverable(*now)));
     let missing = task.missing_since.map(|since| *now >= since + 10 * MINUTE);
+    let missing = (missing, task.missing_answers);
     let (wish, over) = (life.cancellation(), *now >= task.deadline);
-    format!("{:?} {attempts:?} {link:?} {failure:?} {missing:?} {wish:?} {over}", task.state)
+    let jobs = (&task.job, &task.spares, task.is_open());
+    format!("{:?} {attempts:?} {link:?} {failure:?} {missing:?} {wish:?} {over} {jobs:?}", task.state)
 }
 
 /// Walks, and says how many different tasks it has met.
