@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 const API: &str = "videogen/v1/videogen.proto";
-const RECORD: &str = "videogen/store/v1/record.proto";
+const STORE: [&str; 2] = ["videogen/store/v1/record.proto", "videogen/store/v1/backup.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=build.rs");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     api(&out)?;
-    record()
+    stored()
 }
 
 fn api(out: &Path) -> Result<(), Box<dyn Error>> {
-    let compiler = compile(API)?;
+    let compiler = compile(&[API])?;
     // Through protox's own encoder, which keeps options that prost does not know.
     fs::write(out.join("videogen.bin"), compiler.encode_file_descriptor_set())?;
     // Maps in order, so that equal messages are equal bytes.
@@ -25,8 +25,8 @@ fn api(out: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn record() -> Result<(), Box<dyn Error>> {
-    let compiler = compile(RECORD)?;
+fn stored() -> Result<(), Box<dyn Error>> {
+    let compiler = compile(&STORE)?;
     tonic_prost_build::configure()
         .btree_map(".")
         .bytes(".")
@@ -36,8 +36,8 @@ fn record() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn compile(file: &str) -> Result<protox::Compiler, Box<dyn Error>> {
+fn compile(files: &[&str]) -> Result<protox::Compiler, Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_source_info(true).include_imports(true).open_file(file)?;
+    compiler.include_source_info(true).include_imports(true).open_files(files)?;
     Ok(compiler)
 }

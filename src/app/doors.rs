@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -18,8 +17,7 @@ use crate::api::edge::Edge;
 use crate::api::health::HealthService;
 use crate::api::pb::video_gen_server::VideoGenServer;
 use crate::api::{Service, pb};
-use crate::ledger::admission::Refusal;
-use crate::{admin, config, telemetry, webhook};
+use crate::{admin, config, webhook};
 
 /// The largest request. Answers are larger: a page holds many tasks.
 const REQUEST_BYTES: usize = 64 * 1024;
@@ -110,12 +108,10 @@ pub(super) fn open_grpc(
 
 pub(super) fn open_admin(
     listener: TcpListener,
-    serving: watch::Receiver<bool>,
-    refusal: watch::Receiver<Option<Refusal>>,
+    pages: admin::Pages,
     closing: CancellationToken,
     doors: &mut JoinSet<()>,
 ) {
-    let pages = admin::Pages { metrics: telemetry::metrics(), serving, refusal };
     open_http(listener, admin::router(pages), closing, doors);
 }
 

@@ -4,7 +4,7 @@
 mod doors;
 mod parts;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +19,8 @@ use crate::config::Settings;
 use crate::ledger::admission::Admission;
 use crate::store::contract::TaskStore;
 use crate::supervisor::Supervisor;
+use crate::upkeep::backups;
+use crate::{admin, telemetry};
 
 pub use doors::Addresses;
 
@@ -76,7 +78,10 @@ impl App {
         let admission = Arc::new(Admission::new(settings.submit.max_open_tasks as usize));
         let health = HealthService::new(served.clone(), admission.shown(), closing.clone());
         doors::open_grpc(bound.grpc, service.clone(), health, closing.clone(), &mut doors)?;
-        doors::open_admin(bound.admin, served, admission.shown(), closing.clone(), &mut doors);
+        let shelf = Arc::new(OnceLock::new());
+        let (metrics, refusal) = (telemetry::metrics(), admission.shown());
+        let pages = admin::Pages { metrics, serving: served, refusal, shelf: Arc::clone(&shelf) };
+        doors::open_admin(bound.admin, pages, closing.clone(), &mut doors);
 
         let parts = parts::assemble(settings, admission).await?;
         let started = Supervisor::start(parts.supervisor, resting.clone()).await;
@@ -84,6 +89,13 @@ impl App {
         let mut workers = JoinSet::new();
         workers.spawn(running.run());
         workers.spawn(parts.room.run(resting.clone()));
+        if let Some(own) = parts.shelf {
+            if let Some(every) = settings.backup.every {
+                workers.spawn(backups::run(Arc::clone(&own), every, resting.clone()));
+            }
+            // The door finds it from here on.
+            let _ = shelf.set(own);
+        }
         doors::open_callbacks(bound.callback, parts.door, closing.clone(), &mut doors);
         service.open(House {
             ledger: parts.ledger,

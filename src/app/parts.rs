@@ -14,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::ledger::admission::Admission;
 use crate::network::Guard;
 use crate::providers::{self, AccountSettings};
+use crate::store::backup::Shelf;
 use crate::store::contract::TaskStore;
 use crate::store::{self, StoreSettings};
 use crate::supervisor::{self, AccountParts};
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     pub(super) supervisor: supervisor::Parts,
     pub(super) door: Door,
     pub(super) room: RoomKeeper,
+    pub(super) shelf: Option<Arc<Shelf>>,
 }
 
 /// Reads what is cheap to read first, so that a mistake is found before the store
@@ -54,6 +56,7 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
         fetches_at_once: supervisor::FETCHES_AT_ONCE as u64,
         reserve: settings.submit.disk_reserve,
     };
+    let shelf = shelf(settings, &store, &clock)?;
     let room = RoomKeeper::start(places, Arc::clone(&ledger), admission).await;
     let key = ledger.callback_key().await.map_err(|error| StartError(format!("store.path: {error}")))?;
     let capabilities = Capabilities::new(&key);
@@ -81,6 +84,7 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
         clock,
         supervisor,
         room,
+        shelf,
     })
 }
 
@@ -99,6 +103,12 @@ async fn archive(settings: &Settings, guard: Guard) -> Result<Arc<Archive>, Star
         Ok(Err(error)) => Err(StartError(format!("archive.url: {error}"))),
         Err(panic) => Err(StartError(format!("archive.url: {panic}"))),
     }
+}
+
+fn shelf(settings: &Settings, store: &Arc<dyn TaskStore>, clock: &Clock) -> Result<Option<Arc<Shelf>>, StartError> {
+    let Some(folder) = &settings.backup.path else { return Ok(None) };
+    let shelf = Shelf::open(Arc::clone(store), folder, settings.backup.keep as usize, clock.clone());
+    shelf.map(|shelf| Some(Arc::new(shelf))).map_err(|error| StartError(format!("backup.path: {error}")))
 }
 
 fn open_accounts(accounts: &[Account], clock: &Clock) -> Result<Vec<AccountParts>, StartError> {

@@ -1,6 +1,7 @@
 //! The command line: parses, starts the runtime, dispatches, and turns how it
 //! went into an exit code. A command a file.
 
+mod backup;
 mod cancel;
 mod client;
 mod config;
@@ -16,6 +17,7 @@ mod list;
 mod models;
 mod progress;
 mod request;
+mod restore;
 mod serve;
 mod settings;
 mod simulator;
@@ -69,6 +71,8 @@ enum Command {
     Models(models::ModelsArgs),
     Health(health::HealthArgs),
     Config(config::ConfigArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
 }
 
 /// Runs the command line of this process.
@@ -107,6 +111,8 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Trouble> {
         Command::Models(args) => models::run(server, args).await,
         Command::Health(args) => health::run(server, args).await,
         Command::Config(args) => config::run(args),
+        Command::Backup(args) => backup::run(args).await,
+        Command::Restore(args) => restore::run(args).await,
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Settings {
     pub polling: Polling,
     /// What is taken in, and what is done about creates of unknown outcome.
     pub submit: Submit,
+    /// Where backups go, and when.
+    pub backup: Backup,
     /// What may be called.
     pub network: Network,
     /// Which models there are.
@@ -110,6 +112,17 @@ pub struct Submit {
     pub max_open_tasks: u32,
 }
 
+/// Where backups go, and when.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    /// The folder that a running server writes them into; without it, it makes none.
+    pub path: Option<PathBuf>,
+    /// How often one is made without being asked for.
+    pub every: Option<Duration>,
+    /// How many are kept; older ones are removed.
+    pub keep: u32,
+}
+
 /// What may be called.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -162,6 +175,7 @@ impl Settings {
             archive: read_archive(root.section("archive")?, &variables)?,
             polling: read_polling(root.section("polling")?, &variables)?,
             submit: read_submit(root.section("submit")?, &variables)?,
+            backup: read_backup(root.section("backup")?, &variables)?,
             network: read_network(root.section("network")?, &variables)?,
             catalog: read_catalog(root.section("catalog")?, &variables)?,
             accounts: accounts::read(root.sections("accounts")?, &environment, &variables)?,
@@ -281,6 +295,20 @@ fn read_submit(mut section: Section, variables: &Variables) -> Result<Submit, Co
     let max_open_tasks = section.count("max_open_tasks")?.unwrap_or(1_000_000);
     section.finish(variables)?;
     Ok(Submit { unknown_window, disk_reserve, max_open_tasks })
+}
+
+fn read_backup(mut section: Section, variables: &Variables) -> Result<Backup, ConfigError> {
+    let path = section.text("path")?.map(PathBuf::from);
+    let every = section.duration("every")?;
+    let keep = section.count("keep")?.unwrap_or(7);
+    if every.is_some() && path.is_none() {
+        return Err(section.wrong("every", "needs backup.path, the folder for the backups"));
+    }
+    if every.is_some_and(|every| !(Duration::from_secs(1)..=Duration::from_secs(366 * 86_400)).contains(&every)) {
+        return Err(section.wrong("every", "must be from 1s to 366d"));
+    }
+    section.finish(variables)?;
+    Ok(Backup { path, every, keep })
 }
 
 fn read_network(mut section: Section, variables: &Variables) -> Result<Network, ConfigError> {

@@ -16,7 +16,7 @@ const MASK: &str = "********";
 
 /// Writes TOML that says the same as the settings, secrets apart.
 pub(super) fn render(settings: &Settings) -> String {
-    let Settings { server, callbacks, store, archive, polling, submit, network, catalog, accounts } = settings;
+    let Settings { server, callbacks, store, archive, polling, submit, backup, network, catalog, accounts } = settings;
     let Server { grpc_listen, callback_listen, admin_listen, shutdown_grace } = server;
     let Callbacks { public_url } = callbacks;
     let Polling { min_interval, max_interval, factor } = polling;
@@ -43,6 +43,10 @@ pub(super) fn render(settings: &Settings) -> String {
     page.text("unknown_window", format_duration(submit.unknown_window));
     page.text_or_unset("disk_reserve", submit.disk_reserve.map(format_bytes));
     page.value("max_open_tasks", Value::Integer(submit.max_open_tasks.into()));
+    page.table("[backup]");
+    page.text_or_unset("path", backup.path.as_deref().map(Path::display));
+    page.text_or_unset("every", backup.every.map(format_duration));
+    page.value("keep", Value::Integer(backup.keep.into()));
     page.table("[network]");
     page.value("allow", Value::Array(allow.iter().cloned().map(Value::String).collect()));
     page.table("[catalog]");

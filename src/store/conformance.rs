@@ -268,6 +268,8 @@ async fn notes_are_kept(store: &Store) {
     store.write_note("", Vec::new()).await.unwrap();
     assert_eq!(store.read_note("typical/kling").await.unwrap(), Some(b"175".to_vec()));
     assert_eq!(store.read_note("").await.unwrap(), Some(Vec::new()));
+    let all = [("".to_owned(), Vec::new()), ("typical/kling".to_owned(), b"175".to_vec())];
+    assert_eq!(store.notes().await.unwrap(), all);
 }
 
 async fn a_note_has_a_limit(store: &Store) {
@@ -307,6 +309,7 @@ async fn after_closing_everything_answers_stopped(store: &Store) {
     stopped(store.list(&Filter::default(), None, 1).await.unwrap_err());
     stopped(store.queued_before(&task(1)).await.unwrap_err());
     stopped(store.read_note("").await.unwrap_err());
+    stopped(store.notes().await.unwrap_err());
     stopped(store.write_note("", Vec::new()).await.unwrap_err());
     assert!(!*store.stopped().borrow(), "closing is not an error");
     store.close().await;

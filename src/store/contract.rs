@@ -36,6 +36,9 @@ pub trait TaskStore: Send + Sync {
     /// How many tasks are open.
     fn open_tasks(&self) -> usize;
 
+    /// How many tasks are set aside because their rows are damaged.
+    fn damaged_tasks(&self) -> usize;
+
     /// Lists tasks that match, newest first, starting before `before`.
     async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError>;
 
@@ -45,6 +48,9 @@ pub trait TaskStore: Send + Sync {
 
     /// Reads a small note, such as a learned duration.
     async fn read_note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// All notes, by name.
+    async fn notes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
     /// Writes a small note of at most 1 KiB, durably.
     async fn write_note(&self, name: &str, value: Vec<u8>) -> Result<(), StoreError>;

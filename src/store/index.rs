@@ -63,7 +63,7 @@ pub(super) struct Index {
     open: BTreeSet<TaskId>,
     lanes: Vec<Lane>,
     lane_of: HashMap<ModelName, HashMap<AccountName, u32>>,
-    notes: HashMap<String, Vec<u8>>,
+    notes: BTreeMap<String, Vec<u8>>,
 }
 
 impl Index {
@@ -130,6 +130,11 @@ impl Index {
     /// Reads a note.
     pub(super) fn note(&self, name: &str) -> Option<&[u8]> {
         self.notes.get(name).map(Vec::as_slice)
+    }
+
+    /// All notes, by name.
+    pub(super) fn notes(&self) -> Vec<(String, Vec<u8>)> {
+        self.notes.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// Writes a note.

@@ -1,6 +1,7 @@
 //! Where tasks are kept: one contract, a backend a folder. The index and the rows
 //! are shared by backends that keep bytes; only `sled/` names sled.
 
+pub mod backup;
 pub mod ballast;
 pub mod contract;
 mod envelope;
@@ -19,5 +20,8 @@ pub use self::sled::{OpenError, SledStore, Stats, StoreSettings, abort_when_its_
 
 /// Opens the store that the settings name. Needs a tokio runtime.
 pub async fn open(settings: &StoreSettings) -> Result<Arc<SledStore>, OpenError> {
+    if backup::is_half_restored(&settings.path) {
+        return Err(backup::name_half_restored(&settings.path));
+    }
     SledStore::open(settings).await
 }

@@ -1,4 +1,5 @@
 //! What the house does for itself while it serves: it looks after the room on the
-//! disk. Each part runs until it is told to stop, and must not end before.
+//! disk and makes backups. Each part runs until it is told to stop, and must not end before.
 
+pub mod backups;
 pub mod room;

@@ -296,6 +296,10 @@ impl TaskStore for SledStore {
         self.shared.index().open_tasks()
     }
 
+    fn damaged_tasks(&self) -> usize {
+        self.shared.index().damaged().count()
+    }
+
     async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError> {
         let mut before = before;
         let mut page = Vec::new();
@@ -323,6 +327,11 @@ impl TaskStore for SledStore {
     async fn read_note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.alive()?;
         Ok(self.shared.index().note(name).map(<[u8]>::to_vec))
+    }
+
+    async fn notes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.alive()?;
+        Ok(self.shared.index().notes())
     }
 
     async fn write_note(&self, name: &str, value: Vec<u8>) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 //! file, killed, told to stop and started again. The simulated provider lives in
 //! the test, outlives the kills, and knows what was bought.
 
+mod backup;
 mod cli;
 mod crash;
 mod drain;

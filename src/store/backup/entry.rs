@@ -1,0 +1,116 @@
+//! What the records say: tasks and notes to records and back.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prost::Message;
+
+use super::Summary;
+use super::frame::{BadFile, Kind, Reader, Writer};
+use crate::clock::unix_ms;
+use crate::store::record::{read_state, read_submission, wire, write_state, write_submission};
+use crate::task::id::{Revision, TaskId};
+use crate::task::state::Task;
+
+/// One thing that a backup holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Entry {
+    Task(Box<Task>),
+    Note(String, Vec<u8>),
+}
+
+/// Writes the first record.
+pub(super) fn write_header(into: &mut Writer, now: SystemTime) {
+    let made_ms = i64::try_from(unix_ms(now)).unwrap_or(i64::MAX);
+    let made_by = concat!("videogen ", env!("CARGO_PKG_VERSION")).to_owned();
+    into.record(Kind::Header, &wire::BackupHeader { made_by, made_ms });
+}
+
+/// Writes a task.
+pub(super) fn write_task(into: &mut Writer, task: &Task) {
+    let record = wire::BackupTask {
+        id: task.id.to_bytes().to_vec().into(),
+        revision: task.revision.0,
+        state: write_state(task).into(),
+        submission: write_submission(&task.submission).into(),
+    };
+    into.record(Kind::Task, &record);
+}
+
+/// Writes a note.
+pub(super) fn write_note(into: &mut Writer, name: String, value: Vec<u8>) {
+    into.record(Kind::Note, &wire::BackupNote { name, value: value.into() });
+}
+
+/// Reads a file's entries, and proves them at the end.
+pub(super) struct Entries<R> {
+    reader: Reader<R>,
+    found: Summary,
+    made: SystemTime,
+    ended: bool,
+}
+
+impl<R: Read> Entries<R> {
+    /// Reads the header of a file of this size.
+    pub(super) fn open(from: R, size: u64) -> Result<Self, BadFile> {
+        let mut reader = Reader::open(from, size)?;
+        let made = match reader.next()? {
+            (Kind::Header, body) => read_header(&body),
+            _ => None,
+        };
+        let made = made.ok_or_else(|| reader.damaged("no readable header"))?;
+        Ok(Self { reader, found: Summary::default(), made, ended: false })
+    }
+
+    /// When the backup was begun.
+    pub(super) fn made(&self) -> SystemTime {
+        self.made
+    }
+
+    /// The next entry; nothing at the end of a file that is whole.
+    pub(super) fn next(&mut self) -> Result<Option<Entry>, BadFile> {
+        if self.ended {
+            return Ok(None);
+        }
+        let (kind, body) = self.reader.next()?;
+        match kind {
+            Kind::Header => Err(self.reader.damaged("a second header")),
+            Kind::Task => {
+                self.found.tasks += 1;
+                let task = read_task(&body).ok_or_else(|| self.reader.damaged("an unreadable task"))?;
+                Ok(Some(Entry::Task(Box::new(task))))
+            }
+            Kind::Note => {
+                self.found.notes += 1;
+                let note = wire::BackupNote::decode(body.as_slice());
+                let note = note.map_err(|_| self.reader.damaged("an unreadable note"))?;
+                Ok(Some(Entry::Note(note.name, note.value.to_vec())))
+            }
+            Kind::Trailer => match wire::BackupTrailer::decode(body.as_slice()) {
+                Ok(said) if (said.tasks, said.notes) == (self.found.tasks, self.found.notes) => {
+                    self.ended = true;
+                    Ok(None)
+                }
+                _ => Err(self.reader.damaged("another number of records than was written")),
+            },
+        }
+    }
+
+    /// What was found so far.
+    pub(super) fn found(&self) -> Summary {
+        self.found
+    }
+}
+
+fn read_header(record: &[u8]) -> Option<SystemTime> {
+    let made_ms = wire::BackupHeader::decode(record).ok()?.made_ms;
+    UNIX_EPOCH.checked_add(Duration::from_millis(made_ms.try_into().ok()?))
+}
+
+fn read_task(record: &[u8]) -> Option<Task> {
+    let wire::BackupTask { id, revision, state, submission } = wire::BackupTask::decode(record).ok()?;
+    let id = TaskId::from_bytes(id.as_ref().try_into().ok()?);
+    let submission = Arc::new(read_submission(&submission).ok()?);
+    read_state(&state, id, Revision(revision), submission).ok()
+}

@@ -1,0 +1,74 @@
+//! Makes a backup of a store that may be serving. Each task in it is as one commit
+//! left it; two tasks may be of different moments, which no task minds.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tempfile::NamedTempFile;
+use tokio::io::AsyncWriteExt;
+
+use super::entry::{write_header, write_note, write_task};
+use super::frame::Writer;
+use super::{BackupError, Summary, at};
+use crate::store::contract::{Filter, TaskStore};
+
+/// How an unfinished file is called.
+pub(super) const UNFINISHED: &str = ".videogen-backup-";
+
+/// How many tasks are in memory at a time.
+const PAGE: usize = 256;
+
+/// Writes every task and note into a new file, which its owner alone can read. The
+/// file appears when it is whole and on the disk, or not at all.
+pub async fn save(store: &dyn TaskStore, to: &Path, now: SystemTime) -> Result<Summary, BackupError> {
+    let folder = folder_of(to);
+    let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&folder).map_err(at(&folder))?;
+    let file = unfinished.as_file().try_clone().map_err(at(to))?;
+    let summary = write(store, tokio::fs::File::from_std(file), to, now).await?;
+    let to = to.to_owned();
+    let named = tokio::task::spawn_blocking(move || name(unfinished, &to, &folder));
+    named.await.unwrap_or_else(|error| Err(at("the backup")(std::io::Error::other(error))))?;
+    Ok(summary)
+}
+
+async fn write(
+    store: &dyn TaskStore,
+    mut file: tokio::fs::File,
+    to: &Path,
+    now: SystemTime,
+) -> Result<Summary, BackupError> {
+    let mut writer = Writer::new();
+    let mut summary = Summary { damaged: store.damaged_tasks(), ..Summary::default() };
+    write_header(&mut writer, now);
+    for (name, value) in store.notes().await? {
+        write_note(&mut writer, name, value);
+        summary.notes += 1;
+    }
+    let mut before = None;
+    loop {
+        let page = store.list(&Filter::default(), before, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        page.iter().for_each(|task| write_task(&mut writer, task));
+        summary.tasks += page.len() as u64;
+        file.write_all(&writer.take()).await.map_err(at(to))?;
+    }
+    writer.trailer(summary.tasks, summary.notes);
+    file.write_all(&writer.take()).await.map_err(at(to))?;
+    file.sync_all().await.map_err(at(to))?;
+    Ok(summary)
+}
+
+/// Gives the finished file its name, durably. What is there is never replaced.
+fn name(unfinished: NamedTempFile, to: &Path, folder: &Path) -> Result<(), BackupError> {
+    unfinished.persist_noclobber(to).map_err(|error| at(to)(error.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
