@@ -42,6 +42,17 @@ fn a_large_submission_is_written_once() {
 }
 
 #[test]
+fn a_number_of_the_options_is_stored_to_the_last_digit() {
+    let mut task = fixture::task(1);
+    // One of those that a quick reading of decimal digits misses by one bit.
+    let number = f64::from_bits(0x2fe7_6666_6666_6666);
+    Arc::make_mut(&mut task.submission).spec.provider_options.insert("cfg_scale".to_owned(), number.into());
+    let mut disk = Disk::new();
+    write(&mut disk, new_rows(&task).unwrap());
+    assert_eq!(read(&disk, task.id).unwrap().0, task);
+}
+
+#[test]
 fn every_flipped_byte_is_noticed() {
     let mut task = fixture::task(1).with_prompt_of(5000).running();
     task.history[0].reason = "x".repeat(6000);
