@@ -84,6 +84,10 @@ impl Guard {
     pub fn check_url(&self, input: &str) -> Result<Url, Forbidden> {
         check_text(input)?;
         let url = Url::parse(input).map_err(|_| Forbidden::Malformed)?;
+        // Escaping what is not ASCII makes it longer.
+        if url.as_str().len() > MAX_URL_BYTES {
+            return Err(Forbidden::TooLong);
+        }
         let trusted = match url.host() {
             Some(Host::Ipv4(address)) => self.check_address(address.into())?,
             Some(Host::Ipv6(address)) => self.check_address(address.into())?,

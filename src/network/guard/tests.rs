@@ -89,6 +89,9 @@ fn a_url_is_limited_in_length() {
     let longest = format!("https://ok.example/{}", "a".repeat(MAX_URL_BYTES - 19));
     assert!(strict().check_url(&longest).is_ok());
     assert_eq!(strict().check_url(&format!("{longest}a")).err(), Some(Forbidden::TooLong));
+    // What counts is the form that is called, where each of these takes six bytes.
+    let escaped = format!("https://ok.example/{}", "ü".repeat(1000));
+    assert_eq!(strict().check_url(&escaped).err(), Some(Forbidden::TooLong));
     let data = format!("data:video/mp4;base64,{}", "A".repeat(MAX_URL_BYTES));
     assert_eq!(strict().check_url(&data).err(), Some(Forbidden::TooLong));
     assert_eq!(strict().check_url("data:text/plain,x").err(), Some(Forbidden::Scheme));
