@@ -23,6 +23,10 @@ use crate::task::state::Job;
 
 pub use self::account::{AccountError, AccountSettings, open};
 
+/// The longest link to a video that is kept, in bytes: what nobody could call is no
+/// link, and a task has to fit its rows.
+const LONGEST_LINK: usize = 8 * 1024;
+
 /// Tells the time; the clock hands it in.
 pub type Now = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 

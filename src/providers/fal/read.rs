@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::providers::contract::{Created, Trouble};
 use crate::providers::http::Answer;
 use crate::providers::redact::Redactor;
-use crate::providers::trouble;
+use crate::providers::{LONGEST_LINK, trouble};
 use crate::task::event::Observation;
 use crate::task::state::{CancelOutcome, Failure, FailureKind, Output, Progress};
 use crate::wire::fal::{ErrorBody, Queued, video_url};
@@ -81,7 +81,7 @@ pub(super) fn result(answer: &Answer, queued: &Queued, redactor: &Redactor) -> R
 }
 
 fn made(body: &Value, redactor: &Redactor) -> Observation {
-    if let Some(url) = video_url(body) {
+    if let Some(url) = video_url(body).filter(|url| url.len() <= LONGEST_LINK) {
         let output = Output { url: url.to_owned(), expires: None };
         return Observation::Succeeded { output, charges: Vec::new() };
     }

@@ -289,8 +289,10 @@ async fn each_answer_to_the_fetch_of_a_result_has_its_meaning() {
     let model_error =
         |kind: &str| object!({"detail": [{"loc": ["body", "prompt"], "msg": "no", "type": kind}]}).to_string();
     let platform = r#"{"detail":"lost it","error_type":"runner_disconnected"}"#;
+    let endless = format!("https://v3b.fal.media/{}", "v".repeat(20_000));
     for (name, status, result, expected) in [
         ("no link", completed(), json("200 OK", r#"{"images":[]}"#), "ProviderFailed  true"),
+        ("endless link", completed(), json("200 OK", object!({"video": {"url": endless}})), "ProviderFailed  true"),
         ("error in a 200", completed(), json("200 OK", r#"{"detail":"no"}"#), "ProviderFailed  true"),
         (
             "422",

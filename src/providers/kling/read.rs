@@ -5,11 +5,15 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::order::Place;
+use crate::providers::LONGEST_LINK;
 use crate::providers::redact::Redactor;
 use crate::task::event::Observation;
 use crate::task::state::{Charge, Failure, FailureKind, Output, Progress};
 use crate::wire::kling::{RESULT_LIFETIME_S, Status, speaks_of_moderation};
 use crate::wire::{kling_legacy as legacy, kling_new as new};
+
+/// How many charges of one job are kept; one in practice.
+const CHARGES: usize = 16;
 
 /// What both standards say about a task.
 struct Report {
@@ -33,14 +37,14 @@ pub(super) fn observe(task: &Value, place: &Place, redactor: &Redactor) -> Optio
 
 impl Report {
     fn of_new(task: new::Task) -> Self {
-        let video = |output: &&new::Output| !output.url.is_empty() && matches!(output.r#type.as_str(), "video" | "");
+        let video = |output: &&new::Output| is_link(&output.url) && matches!(output.r#type.as_str(), "video" | "");
         Self {
             status: task.status,
             reason: task.message,
             url: task.outputs.iter().find(video).map(|output| output.url.clone()),
             changed_ms: task.update_time.or(task.create_time),
             billed: task.billing.is_some(),
-            charges: task.billing.unwrap_or_default().into_iter().map(new_charge).collect(),
+            charges: task.billing.unwrap_or_default().into_iter().take(CHARGES).map(new_charge).collect(),
         }
     }
 
@@ -56,7 +60,7 @@ impl Report {
         Self {
             status: task.task_status,
             reason: task.task_status_msg,
-            url: videos.into_iter().map(|video| video.url).find(|url| !url.is_empty()),
+            url: videos.into_iter().map(|video| video.url).find(|url| is_link(url)),
             changed_ms: task.updated_at.or(task.created_at),
             billed: !charges.is_empty(),
             charges,
@@ -91,6 +95,10 @@ fn failure(reason: &str, billed: bool, charges: &[Charge], redactor: &Redactor) 
     Failure { maybe_charged, ..Failure::free(kind, message).with_code("failed") }
 }
 
+fn is_link(url: &str) -> bool {
+    (1..=LONGEST_LINK).contains(&url.len())
+}
+
 fn new_charge(billing: new::Billing) -> Charge {
     let unit = if billing.currency.is_empty() { &billing.charge_type } else { &billing.currency };
     charge(billing.amount, unit, &billing.package_type)
@@ -99,7 +107,7 @@ fn new_charge(billing: new::Billing) -> Charge {
 fn charge(amount: String, unit: &str, description: &str) -> Charge {
     /// They come from outside and are kept for good.
     const LONGEST: usize = 64;
-    let short = |text: &str| text.chars().take(LONGEST).collect();
+    let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     Charge { amount: short(&amount), unit: short(unit), description: short(description) }
 }
 

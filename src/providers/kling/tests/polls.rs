@@ -134,3 +134,19 @@ async fn a_job_is_found_by_its_marker_and_no_other() {
         assert!(kling_at(&socket.url).find(order(&spec, &new)).await.is_err());
     }
 }
+
+#[tokio::test]
+async fn what_is_kept_of_an_answer_is_short_and_printable() {
+    let task = |url: &str, billing: Value| object!({"code": 0, "data": [{"id": "1", "status": "succeeded", "outputs": [{"url": url}], "billing": billing}]});
+    let charge = object!({"amount": "4\u{1b}[31m\n", "charge_type": "unit", "package_type": "video"});
+    let socket =
+        Scripted::play(vec![json("200 OK", task("https://cdn.example/v.mp4", vec![charge; 300].into()))]).await;
+    let answers = kling_at(&socket.url).poll(&[job("1", "new")]).await;
+    let Ok(Observation::Succeeded { charges, .. }) = &answers[0] else { panic!("{answers:?}") };
+    assert_eq!((charges.len(), charges[0].amount.as_str()), (16, "4[31m"));
+    // No link that anybody could call: the job is asked after again.
+    let endless = format!("https://cdn.example/{}", "v".repeat(20_000));
+    let socket = Scripted::play(vec![json("200 OK", task(&endless, object!([])))]).await;
+    let answers = kling_at(&socket.url).poll(&[job("1", "new")]).await;
+    assert!(matches!(answers[0], Ok(Observation::Pending(_))), "{answers:?}");
+}
