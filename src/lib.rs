@@ -10,6 +10,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod failpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod ledger;
 pub mod network;
 pub mod providers;

@@ -4,6 +4,8 @@
 pub mod accounts;
 pub mod convert;
 pub mod edge;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod health;
 mod options;
 mod page;

@@ -15,11 +15,16 @@ const NOT_SETTINGS: [&str; 3] = ["VIDEOGEN_CONFIG", "VIDEOGEN_SERVER", "VIDEOGEN
 /// More accounts than anybody has; keeps an index from being a memory bomb.
 const MAX_INDEX: usize = 1_000;
 
-/// Reads the settings file. Its text never gets into an error, because the line
-/// that does not parse may be the one with the key.
+/// Reads the settings file.
 pub(super) fn read_file(path: &Path) -> Result<Table, ConfigError> {
+    let failed = |error: std::io::Error| ConfigError::File { path: path.to_owned(), message: error.to_string() };
+    parse(path, &std::fs::read_to_string(path).map_err(failed)?)
+}
+
+/// Reads the file's text, which never gets into an error, because the line that
+/// does not parse may be the one with the key.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Table, ConfigError> {
     let failed = |message: String| ConfigError::File { path: path.to_owned(), message };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     text.parse::<Table>().map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         failed(format!("line {line}: not valid TOML: {}", error.message().lines().next().unwrap_or_default()))

@@ -6,6 +6,8 @@ mod accounts;
 mod bytes;
 mod duration;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod layers;
 mod render;
 mod secret;
@@ -162,8 +164,16 @@ impl Settings {
         environment: impl Iterator<Item = (String, String)>,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
+        let table = file.map(layers::read_file).transpose()?.unwrap_or_default();
+        Self::compose(table, environment, overrides)
+    }
+
+    fn compose(
+        mut table: Table,
+        environment: impl Iterator<Item = (String, String)>,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
         let environment: BTreeMap<String, String> = environment.collect();
-        let mut table = file.map(layers::read_file).transpose()?.unwrap_or_default();
         let variables = layers::lay_environment(&mut table, &environment)?;
         overrides.lay(&mut table)?;
 

@@ -4,6 +4,8 @@
 mod account;
 pub mod contract;
 pub mod fal;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 pub mod http;
 mod input;
 pub mod kling;

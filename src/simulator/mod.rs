@@ -14,6 +14,8 @@ mod directive;
 mod fal;
 mod faults;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod kling;
 mod ledger;
 mod settings;

@@ -5,6 +5,8 @@ pub mod backup;
 pub mod ballast;
 pub mod contract;
 mod envelope;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod index;
 mod record;
 mod rows;

@@ -1,6 +1,8 @@
 //! fal's queue: submit, status, result, cancel. Completed is not yet a success:
 //! the result is read first. A lost submit cannot be looked up here.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod order;
 mod place;
 mod read;

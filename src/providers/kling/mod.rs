@@ -2,6 +2,8 @@
 //! which one a model is spoken to in; a job's handle remembers it.
 
 mod credentials;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod order;
 mod read;
 #[cfg(test)]
