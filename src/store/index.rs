@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
 use super::contract::Filter;
+use super::receipts::money_of;
 use super::rows::Parts;
 use crate::task::id::{AccountName, ModelName, RequestId, Revision, TaskId};
 use crate::task::state::{State, Task};
@@ -27,12 +28,14 @@ impl RequestKey {
 }
 
 /// What is durable of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Durable {
     /// Its newest revision on disk.
     pub(super) revision: Revision,
     /// In how many overflow rows it is.
     pub(super) parts: Parts,
+    /// Its money facts, [`money_of`].
+    pub(super) money: u32,
 }
 
 /// One task: 40 bytes, since there may be millions.
@@ -42,6 +45,7 @@ struct Entry {
     /// Hashes of key and value, sorted; almost always absent, so behind one pointer.
     labels: Option<Box<Labels>>,
     lane: u32,
+    money: u32,
     parts: Parts,
     state: State,
 }
@@ -72,6 +76,7 @@ impl Index {
         let lane = match self.tasks.get_mut(&task.id) {
             Some(entry) => {
                 (entry.revision, entry.parts, entry.state) = (task.revision, parts, task.state);
+                entry.money = money_of(task);
                 entry.lane
             }
             None => self.add(task, parts),
@@ -92,7 +97,8 @@ impl Index {
     fn add(&mut self, task: &Task, parts: Parts) -> u32 {
         let lane = self.lane(task);
         let Task { id, revision, state, .. } = *task;
-        let entry = Entry { revision, created_ms: to_ms(task.created), labels: labels_of(task), lane, parts, state };
+        let (created_ms, labels, money) = (to_ms(task.created), labels_of(task), money_of(task));
+        let entry = Entry { revision, created_ms, labels, lane, money, parts, state };
         self.tasks.insert(id, entry);
         self.requests.insert(RequestKey::of(&task.submission.request_id), id);
         lane
@@ -119,7 +125,8 @@ impl Index {
 
     /// What is durable of a task.
     pub(super) fn durable(&self, id: TaskId) -> Option<Durable> {
-        self.tasks.get(&id).map(|entry| Durable { revision: entry.revision, parts: entry.parts })
+        let entry = self.tasks.get(&id)?;
+        Some(Durable { revision: entry.revision, parts: entry.parts, money: entry.money })
     }
 
     /// The task of a request.
@@ -151,6 +158,12 @@ impl Index {
     pub(super) fn open_after(&self, after: Option<TaskId>, limit: usize) -> Vec<TaskId> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.open.range((from, Bound::Unbounded)).take(limit).copied().collect()
+    }
+
+    /// The open tasks that something was paid for, oldest first.
+    pub(super) fn open_and_paid(&self) -> impl Iterator<Item = TaskId> {
+        let paid = |id: &TaskId| self.tasks.get(id).is_some_and(|entry| entry.money != 0);
+        self.open.iter().copied().filter(move |id| paid(id))
     }
 
     /// Looks at up to `look` tasks before `before`, newest first, and returns up to

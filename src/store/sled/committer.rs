@@ -11,6 +11,7 @@ use super::write::Batch;
 use crate::store::contract::{Commit, StoreError};
 use crate::store::envelope::Kind;
 use crate::store::index::{Durable, Index, RequestKey};
+use crate::store::receipts::{money_of, receipt};
 use crate::store::rows::{Parts, Row, Rows, part_key};
 use crate::task::id::{Revision, TaskId};
 use crate::task::state::Task;
@@ -100,9 +101,9 @@ fn fill(
 
 /// Makes a plan durable, then known, then answers. False when the store stopped.
 async fn write(shared: &Arc<Shared>, plan: Plan) -> bool {
-    let Plan { batch, effects, answers, tasks: _, requests: _ } = plan;
+    let Plan { batch, receipts, effects, answers, tasks: _, requests: _ } = plan;
     if !effects.is_empty() {
-        if let Err(reason) = shared.sync(batch).await {
+        if let Err(reason) = shared.sync(batch, receipts).await {
             shared.stop(&reason);
             return false;
         }
@@ -145,6 +146,7 @@ impl Waiting {
 #[derive(Default)]
 struct Plan {
     batch: Batch,
+    receipts: Vec<Vec<u8>>,
     effects: Vec<Effect>,
     answers: Vec<Waiting>,
     tasks: HashMap<TaskId, Durable>,
@@ -158,14 +160,14 @@ impl Plan {
                 let verdict = self.judge_create(&task, request, index);
                 if let Ok(Verdict::Created) = verdict {
                     self.requests.insert(request, task.id);
-                    self.put(task, rows, Parts::default());
+                    self.put(task, rows, Durable::default());
                 }
                 self.answers.push(Waiting::Create(answer, verdict));
             }
             Change::Commit { expected, task, rows, answer } => {
                 let verdict = self.judge_commit(expected, &task, index);
                 if let Ok(Some(durable)) = verdict {
-                    self.put(task, rows, durable.parts);
+                    self.put(task, rows, durable);
                 }
                 let verdict = verdict.map(|won| if won.is_some() { Commit::Committed } else { Commit::Stale });
                 self.answers.push(Waiting::Commit(answer, verdict));
@@ -197,15 +199,19 @@ impl Plan {
         self.tasks.get(&id).copied().or_else(|| index.durable(id))
     }
 
-    fn put(&mut self, task: Arc<Task>, rows: Rows, before: Parts) {
+    fn put(&mut self, task: Arc<Task>, rows: Rows, before: Durable) {
         let Rows { puts, parts } = rows;
-        for surplus in parts.state..before.state {
+        for surplus in parts.state..before.parts.state {
             self.batch.remove(part_key(Kind::StatePart, task.id, surplus));
         }
         for (key, row) in puts {
             self.batch.insert(key, row);
         }
-        self.tasks.insert(task.id, Durable { revision: task.revision, parts });
+        let money = money_of(&task);
+        if money != before.money {
+            self.receipts.push(receipt(&task, before.money == 0));
+        }
+        self.tasks.insert(task.id, Durable { revision: task.revision, parts, money });
         self.effects.push(Effect::Task(task, parts));
     }
 }

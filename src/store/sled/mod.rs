@@ -6,6 +6,9 @@ mod committer;
 #[cfg(test)]
 mod golden;
 mod open;
+mod receipts;
+#[cfg(test)]
+mod receipts_tests;
 mod scan;
 mod schema;
 #[cfg(test)]
@@ -119,6 +122,7 @@ impl SledStore {
         let opening = tokio::task::spawn_blocking(move || {
             let opened = Opened::open(&settings, folder)?;
             let index = opened.scan(&settings.path)?;
+            opened.keep_receipts(&settings.path, &index)?;
             Self::start(&settings, opened, index)
         });
         match opening.await {

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::StoreSettings;
 use crate::store::ballast;
 use crate::store::contract::StoreError;
+use crate::store::receipts::ReceiptLog;
 use crate::store::set::SetNote;
 
 /// Held locked as long as the database is open.
@@ -111,6 +112,7 @@ pub(super) struct Opened {
     /// sled never asks for them.
     pub(super) log: File,
     set: Mutex<SetNote>,
+    receipts: Mutex<Option<ReceiptLog>>,
     _lock: File,
     _folder: Option<TempDir>,
 }
@@ -128,8 +130,9 @@ impl Opened {
         let db = open_sled(settings)?;
         let log = File::open(path.join("db")).map_err(in_folder)?;
         sync_names(path).map_err(in_folder)?;
-        let opened =
-            Self { tree: sled::Tree::clone(&db), db, log, set: Mutex::default(), _lock: lock, _folder: folder };
+        let tree = sled::Tree::clone(&db);
+        let (set, receipts) = (Mutex::default(), Mutex::default());
+        let opened = Self { tree, db, log, set, receipts, _lock: lock, _folder: folder };
         opened.check_schema(path)?;
         Ok(opened)
     }
@@ -148,6 +151,11 @@ impl Opened {
     /// What is noted of the set; changed by the one writer.
     pub(super) fn set(&self) -> MutexGuard<'_, SetNote> {
         self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The receipts, once they are open.
+    pub(super) fn receipts(&self) -> MutexGuard<'_, Option<ReceiptLog>> {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,8 +5,10 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use super::open::{OpenError, Opened, broken, inconsistent};
+use super::receipts::folder_in;
 use crate::clock::Clock;
 use crate::store::envelope::{Kind, seal, unseal};
+use crate::store::receipts::has_any;
 use crate::store::set::{SetNote, Sums};
 
 /// The arrangement of keys and rows that this version writes. 2 added the note of
@@ -27,6 +29,9 @@ impl Opened {
         let Some(row) = self.get(SCHEMA_KEY).map_err(|error| broken(path, error))? else {
             if !self.tree.is_empty() {
                 return Err(foreign("it holds rows but no schema note"));
+            }
+            if has_any(&folder_in(path)).map_err(|source| OpenError::Folder { path: path.to_owned(), source })? {
+                return Err(inconsistent(path, "the database is empty, and there are receipts"));
             }
             return self.begin(Sums::default()).map_err(|error| broken(path, error));
         };

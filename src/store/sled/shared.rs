@@ -92,11 +92,11 @@ impl Shared {
 
     /// Writes and syncs a batch in a blocking thread. Does not wait for it any
     /// more once the watchdog has stopped the store.
-    pub(super) async fn sync(&self, batch: Batch) -> Result<(), String> {
+    pub(super) async fn sync(&self, batch: Batch, receipts: Vec<Vec<u8>>) -> Result<(), String> {
         let opened = self.opened().map_err(|error| error.to_string())?;
         let mut stopped = self.stopped();
         self.in_flight.store(self.batches.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Release);
-        let written = tokio::task::spawn_blocking(move || opened.write(batch));
+        let written = tokio::task::spawn_blocking(move || opened.write(batch, receipts));
         let result = tokio::select! {
             written = written => written.unwrap_or_else(|error| Err(format!("write: {error}"))),
             _ = stopped.wait_for(|stopped| *stopped) => Err("stopped by the watchdog".to_owned()),

@@ -25,11 +25,24 @@ impl Batch {
 }
 
 impl Opened {
-    /// Applies a batch and waits until it is on the disk. Blocks. There is one
-    /// caller at a time; after an error there must be no further one.
-    pub(super) fn write(&self, batch: Batch) -> Result<(), String> {
+    /// Applies a batch and waits until it and the receipts of the money facts in it
+    /// are on the disk. Blocks. There is one caller at a time; after an error there
+    /// must be no further one.
+    pub(super) fn write(&self, batch: Batch, receipts: Vec<Vec<u8>>) -> Result<(), String> {
+        let commit = self.commit(batch, !receipts.is_empty())?;
+        match receipts.len() {
+            0 => Ok(()),
+            count => self.append_receipts(commit, count, receipts.into_iter().map(Ok)),
+        }
+    }
+
+    /// Applies a batch and waits until it is on the disk; its number.
+    pub(super) fn commit(&self, batch: Batch, has_receipts: bool) -> Result<u64, String> {
         let mut set = self.set();
-        let next = self.noted(&set, &batch)?;
+        let mut next = self.noted(&set, &batch)?;
+        if has_receipts {
+            next.receipt = next.commit;
+        }
         let row = seal(SET_KEY, &next.encode()).map_err(|_| "the note of the set is too large".to_owned())?;
         let mut sled = sled::Batch::default();
         sled.insert(SET_KEY, row);
@@ -41,7 +54,7 @@ impl Opened {
         }
         self.sync(sled)?;
         *set = next;
-        Ok(())
+        Ok(set.commit)
     }
 
     /// Applies what sled is to change and waits until it is on the disk.
