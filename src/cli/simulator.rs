@@ -41,6 +41,10 @@ pub(super) struct SimulatorArgs {
     /// The part of status queries that fail, 0 to 1.
     #[arg(long, value_name = "RATE", default_value_t = 0.0)]
     poll_error_rate: f64,
+
+    /// The shorter side of a clip in pixels; small clips are drawn sooner [default: 360]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(64..=1_080))]
+    short_side: Option<u32>,
 }
 
 pub(super) async fn run(args: SimulatorArgs) -> Result<Outcome, Trouble> {
@@ -54,6 +58,7 @@ pub(super) async fn run(args: SimulatorArgs) -> Result<Outcome, Trouble> {
         ledger: args.ledger,
         latency: args.latency.map_or(defaults.latency, |latency| latency..latency),
         poll_error_rate: args.poll_error_rate.clamp(0.0, 1.0),
+        short_side: args.short_side.unwrap_or(defaults.short_side),
         ..Settings::default()
     };
     let simulator = Simulator::start(listener, settings).await.map_err(|error| Trouble::Local(format!("{error}")))?;
