@@ -103,7 +103,13 @@ impl House {
     async fn show(&self, task: &Task) -> pb::Task {
         // The place in the queue adorns; a task is shown without it too.
         let place = self.ledger.place(task).await.unwrap_or(None);
-        render::task(task, place, self.clock.now())
+        let mut shown = render::task(task, place, self.clock.now());
+        if task.state == State::Queued
+            && let Some(hold) = self.ledger.held(&task.submission.account)
+        {
+            shown.warnings.push(render::held(&task.submission.account, &hold));
+        }
+        shown
     }
 }
 

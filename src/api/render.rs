@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use super::pb;
 use crate::catalog::Model;
 use crate::clock::since;
+use crate::ledger::holds::Hold;
+use crate::task::id::AccountName;
 use crate::task::spec::{Image, Spec, Submission, UnknownPolicy, Warning};
 use crate::task::state::{
     Artifact, Attempt, AttemptOutcome, CancelOutcome, Cancellation, Charge, Failure, FailureKind, HistoryEntry, Output,
@@ -148,6 +150,13 @@ fn image(image: &Image) -> pb::Image {
 
 fn warning(warning: &Warning) -> pb::Warning {
     pb::Warning { field: warning.field.clone(), message: warning.message.clone() }
+}
+
+/// Why a task that queues will not be bought for now.
+pub fn held(account: &AccountName, hold: &Hold) -> pb::Warning {
+    let since = prost_types::Timestamp::from(hold.since);
+    let message = format!("the account {account} is held since {since}, and the task waits for it: {}", hold.reason);
+    pb::Warning { field: "account".to_owned(), message }
 }
 
 fn progress(task: &Task, place: Option<u32>, now: SystemTime) -> pb::Progress {

@@ -3,6 +3,7 @@
 //! shown to watchers.
 
 pub mod admission;
+pub mod holds;
 pub mod watch;
 
 use std::collections::HashSet;
@@ -32,6 +33,7 @@ pub struct Ledger {
     admission: Arc<Admission>,
     watchers: Arc<Watchers>,
     nudges: Nudges,
+    holds: holds::Holds,
 }
 
 /// What became of a request.
@@ -98,8 +100,8 @@ pub enum LedgerError {
 impl Ledger {
     /// Opens the ledger over a store and the archive of its videos.
     pub fn new(store: Arc<dyn TaskStore>, archive: Arc<Archive>, clock: Clock) -> Self {
-        let (admission, watchers, nudges) = Default::default();
-        Self { store, archive, clock, admission, watchers, nudges }
+        let (admission, watchers, nudges, holds) = Default::default();
+        Self { store, archive, clock, admission, watchers, nudges, holds }
     }
 
     /// The same ledger, with somebody who may refuse new tasks.

@@ -113,4 +113,6 @@ pub struct Trouble {
     pub reason: String,
     /// When the provider wants to be asked again.
     pub retry_after: Option<Duration>,
+    /// Whether the provider did not accept the account's credentials.
+    pub denied: bool,
 }

@@ -105,7 +105,8 @@ impl Answer {
 
     /// The same as a trouble.
     pub fn trouble(&self, redactor: &Redactor) -> Trouble {
-        Trouble { reason: self.described(redactor), retry_after: self.retry_after() }
+        let denied = matches!(self.status, 401 | 403);
+        Trouble { reason: self.described(redactor), retry_after: self.retry_after(), denied }
     }
 }
 
@@ -155,9 +156,11 @@ impl Http {
 
     /// Sends any other call, once.
     pub async fn query(&self, call: Call) -> Result<Answer, Trouble> {
-        exchange(&self.query, call, self.limits.query_body)
-            .await
-            .map_err(|broken| Trouble { reason: broken.reason(), retry_after: None })
+        exchange(&self.query, call, self.limits.query_body).await.map_err(|broken| Trouble {
+            reason: broken.reason(),
+            retry_after: None,
+            denied: false,
+        })
     }
 }
 

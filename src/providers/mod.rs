@@ -42,7 +42,7 @@ pub fn adopted_job(spec: &Spec, model: &Model, id: &str) -> Option<Job> {
 }
 
 fn trouble(reason: &str) -> Trouble {
-    Trouble { reason: reason.to_owned(), retry_after: None }
+    Trouble { reason: reason.to_owned(), retry_after: None, denied: false }
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Duration;
 
+use super::budget::Budget;
+use super::circuit::Circuit;
 use super::limits::Rate;
 use crate::providers::contract::{Provider, Trouble};
 use crate::task::event::Observation;
@@ -31,6 +33,10 @@ pub struct Account {
     pub max_parallel: usize,
     /// How many requests a second it is sent.
     pub requests_per_second: f64,
+    /// Whether it is good for another create.
+    pub circuit: Circuit,
+    /// How often it may be asked again after trouble.
+    pub budget: Budget,
     rate: Arc<Rate>,
     creates: Semaphore,
     polls: mpsc::Sender<Asked>,
@@ -40,18 +46,21 @@ pub struct Account {
 type Asked = (Job, oneshot::Sender<Result<Observation, Trouble>>);
 
 impl Account {
-    /// Opens an account; the second part gathers its polls and is to be run by
+    /// Opens an account that lets one retry through in each `trickle` once its budget
+    /// for them is used up; the second part gathers its polls and is to be run by
     /// whoever owns the account.
     pub fn open(
         provider: Arc<dyn Provider>,
         max_parallel: usize,
         requests_per_second: f64,
+        trickle: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let rate = Arc::new(Rate::per_second(requests_per_second));
         let (polls, asked) = mpsc::channel(WAITING_POLLS);
         let gather = gather(Arc::clone(&provider), Arc::clone(&rate), asked);
         let creates = Semaphore::new(CREATES_AT_ONCE);
-        (Self { provider, max_parallel, requests_per_second, rate, creates, polls }, gather)
+        let (circuit, budget) = (Circuit::default(), Budget::new(trickle));
+        (Self { provider, max_parallel, requests_per_second, circuit, budget, rate, creates, polls }, gather)
     }
 
     /// Waits for the turn of a request that is not a poll.
@@ -77,7 +86,7 @@ impl Account {
 }
 
 fn trouble(reason: &str) -> Trouble {
-    Trouble { reason: reason.to_owned(), retry_after: None }
+    Trouble { reason: reason.to_owned(), retry_after: None, denied: false }
 }
 
 /// Gathers polls into requests until the account is dropped. One request, one turn

@@ -55,7 +55,7 @@ impl Driver {
             FetchError::LinkExpired { .. } => self.fresh_link(task, account).await,
             FetchError::Transient { reason, retry_after } if self.archiving_for(task) < FETCH_FOR => {
                 warn!(reason, "the video could not be fetched whole; trying again");
-                Ok(Some(self.wait_out(task, &Trouble { reason, retry_after })))
+                Ok(Some(self.wait_out(task, &Trouble { reason, retry_after, denied: false })))
             }
             FetchError::Transient { reason, .. } => self.lost(task, &reason).await,
             FetchError::Rejected(reason) => {
@@ -80,6 +80,9 @@ impl Driver {
 
     /// The link no longer works: the job may have a fresh one.
     async fn fresh_link(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        if let Some(wait) = self.rationed(task, account) {
+            return Ok(Some(wait));
+        }
         let observation = match self.ask(task, account).await {
             Some(Ok(observation)) => observation,
             Some(Err(trouble)) => return Ok(Some(self.wait_out(task, &trouble))),
@@ -94,7 +97,7 @@ impl Driver {
         }
         if self.archiving_for(task) < DEAD_LINK_FOR {
             let reason = "the link is refused and the provider gives no other".to_owned();
-            return Ok(Some(self.wait_out(task, &Trouble { reason, retry_after: None })));
+            return Ok(Some(self.wait_out(task, &Trouble { reason, retry_after: None, denied: false })));
         }
         self.lost(task, "the provider's link is refused and it gives no other").await
     }

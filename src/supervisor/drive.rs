@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info_span, warn};
 
 use super::account::Account;
+use super::circuit::Pass;
+use super::hold::is_of_the_account;
 use super::limits::Slots;
 use crate::archive::Archive;
 use crate::catalog::{Catalog, Model};
@@ -45,7 +47,7 @@ pub(super) struct Driver {
     pub(super) stop: CancellationToken,
     pub(super) fetches: Semaphore,
     pub(super) slots: Slots,
-    /// Tasks whose turn for a slot has come.
+    /// Tasks whose turn has come, for a slot or because their account is good again.
     pub(super) turns: Mutex<BTreeSet<TaskId>>,
     /// Calls in a row that told nothing, for the tasks that have any.
     pub(super) troubles: Mutex<HashMap<TaskId, u32>>,
@@ -113,20 +115,33 @@ impl Driver {
             warn!(model = %task.submission.spec.model, "the catalog holds no such model; the task waits");
             return Ok(Some(UNSERVED));
         }
+        if let Some(wait) = self.rationed(task, account) {
+            return Ok(Some(wait));
+        }
         if !self.slots.claim(task, account.max_parallel) {
             return Ok(Some(SLOT_BACKSTOP));
         }
         self.create(task, account, Event::CreateStarted).await
     }
 
-    /// Buys: the intent is stored, then the create is sent once, then its outcome
-    /// is stored. From the intent on nothing cuts it short.
+    /// Buys, unless the account is held.
     pub(super) async fn create(
         &self,
         task: &Arc<Task>,
         account: &Account,
         intent: Event,
     ) -> Result<Again, LedgerError> {
+        if let Pass::Held(reason, wait) = account.circuit.enter(task.id, Instant::now()) {
+            return self.hold(task, &reason, wait).await;
+        }
+        let again = self.buy(task, account, intent).await;
+        account.circuit.leave(task.id, Instant::now(), self.clock.jitter());
+        again
+    }
+
+    /// Buys: the intent is stored, then the create is sent once, then its outcome
+    /// is stored. From the intent on nothing cuts it short.
+    async fn buy(&self, task: &Arc<Task>, account: &Account, intent: Event) -> Result<Again, LedgerError> {
         let Some(model) = self.model(task) else { return Ok(Some(UNSERVED)) };
         // Held until the outcome is stored.
         let Some(Some(_place)) = self.stop.run_until_cancelled(account.create_turn()).await else {
@@ -146,32 +161,61 @@ impl Driver {
         };
         let created = account.provider.submit(order).await;
         metrics::counter!("videogen_creates_total", "outcome" => outcome_word(&created)).increment(1);
-        self.record_created(&task, created).await
+        self.record_created(&task, account, created).await
     }
 
-    async fn record_created(&self, task: &Arc<Task>, created: Created) -> Result<Again, LedgerError> {
+    async fn record_created(
+        &self,
+        task: &Arc<Task>,
+        account: &Account,
+        created: Created,
+    ) -> Result<Again, LedgerError> {
         match created {
-            Created::Accepted(job) => self.record(task, Event::CreateAccepted(job)).await,
-            Created::Refused(failure) => self.record(task, Event::CreateRefused(failure)).await,
+            Created::Accepted(job) => {
+                let retried = self.in_trouble(task.id);
+                let again = self.record(task, Event::CreateAccepted(job)).await?;
+                account.budget.succeeded(retried);
+                self.good_again(task, account.circuit.bought()).await?;
+                Ok(again)
+            }
+            Created::Refused(failure) if is_of_the_account(&failure) => self.denied(task, account, failure).await,
+            Created::Refused(failure) => {
+                account.budget.succeeded(false);
+                self.record(task, Event::CreateRefused(failure)).await
+            }
             Created::Unknown { reason } => {
                 warn!(reason, "the outcome of the create is unknown");
                 self.record(task, Event::CreateUnknown { reason }).await
             }
-            Created::Throttled { after, reason } => self.put_back(task, Event::CreateThrottled { reason }, after).await,
-            Created::NotSent { reason } => self.put_back(task, Event::CreateNotSent { reason }, None).await,
+            Created::Throttled { after, reason } => {
+                let wait = |failures| backoff::turned_away(failures, after, self.clock.jitter());
+                self.put_back(task, Event::CreateThrottled { reason }, wait).await
+            }
+            Created::NotSent { reason } => {
+                let wait = |failures| backoff::resend(failures, self.clock.jitter());
+                self.put_back(task, Event::CreateNotSent { reason }, wait).await
+            }
         }
     }
 
     /// The create was not taken: the task queues again, a little longer each time.
-    async fn put_back(&self, task: &Arc<Task>, event: Event, wish: Option<Duration>) -> Result<Again, LedgerError> {
+    async fn put_back(
+        &self,
+        task: &Arc<Task>,
+        event: Event,
+        wait: impl FnOnce(u32) -> Duration,
+    ) -> Result<Again, LedgerError> {
         let task = self.note(task, event).await?;
         Ok(match task.state {
-            State::Queued => Some(backoff::resend(self.trouble(task.id), wish, self.clock.jitter())),
+            State::Queued => Some(wait(self.trouble(task.id))),
             _ => self.rest(&task),
         })
     }
 
     async fn poll(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        if let Some(wait) = self.rationed(task, account) {
+            return Ok(Some(within_recovery(task, self.clock.now(), wait)));
+        }
         match self.ask(task, account).await {
             Some(Ok(observation)) => self.record(task, Event::Observed(observation)).await,
             Some(Err(trouble)) => Ok(Some(self.wait_out(task, &trouble))),
@@ -191,6 +235,9 @@ impl Driver {
             Err(_) => "trouble",
         };
         metrics::counter!("videogen_polls_total", "outcome" => word).increment(1);
+        if let Err(trouble) = self.heard(task, account, &answer).await {
+            warn!(%trouble, "whether the account is held could not be put on record");
+        }
         Some(answer)
     }
 
@@ -232,7 +279,7 @@ impl Driver {
     }
 
     /// Records an event and brings the slots in line with what became of the task.
-    async fn note(&self, task: &Arc<Task>, event: Event) -> Result<Arc<Task>, LedgerError> {
+    pub(super) async fn note(&self, task: &Arc<Task>, event: Event) -> Result<Arc<Task>, LedgerError> {
         let task = match self.ledger.record(task, &event).await? {
             Recorded::Task(task) => task,
             Recorded::NotAllowed(task) => {
@@ -245,7 +292,7 @@ impl Driver {
     }
 
     /// How long a task rests until its next step.
-    fn rest(&self, task: &Task) -> Again {
+    pub(super) fn rest(&self, task: &Task) -> Again {
         let now = self.clock.now();
         let jitter = self.clock.jitter();
         match machine::next(task, now) {
@@ -277,6 +324,11 @@ impl Driver {
         *failures - 1
     }
 
+    /// Whether the last call for a task told nothing, so that the next is a retry.
+    pub(super) fn in_trouble(&self, id: TaskId) -> bool {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+    }
+
     /// Forgets the calls that told nothing: one has told something.
     pub(super) fn calm(&self, id: TaskId) {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
@@ -289,9 +341,17 @@ impl Driver {
 
     /// Brings the slots in line with the task, and notes whose turn has come.
     pub(super) fn settle_slots(&self, task: &Task) {
-        let limit = self.accounts.get(&task.submission.account).map_or(0, |account| account.max_parallel);
-        let turns = self.slots.settle(task, limit);
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner).extend(turns);
+        let account = self.accounts.get(&task.submission.account);
+        let turns = self.slots.settle(task, account.map_or(0, |account| account.max_parallel));
+        self.call(turns);
+        if !matches!(task.state, State::Queued | State::Reconciling) {
+            self.call(account.and_then(|account| account.circuit.forget(task.id)));
+        }
+    }
+
+    /// Makes tasks due now.
+    pub(super) fn call(&self, tasks: impl IntoIterator<Item = TaskId>) {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
     }
 
     /// Takes the tasks whose turn for a slot has come.

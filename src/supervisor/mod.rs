@@ -4,7 +4,10 @@
 
 pub mod account;
 mod archive;
+pub mod budget;
+pub mod circuit;
 mod drive;
+mod hold;
 pub mod limits;
 mod reconcile;
 pub mod schedule;
@@ -18,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use account::Account;
 use drive::Driver;
@@ -99,8 +102,15 @@ impl Supervisor {
         let mut gatherers = JoinSet::new();
         let mut accounts = HashMap::new();
         for part in parts.accounts {
-            let (account, gather) = Account::open(part.provider, part.max_parallel, part.requests_per_second);
+            let trickle = parts.polling.max_interval;
+            let (account, gather) = Account::open(part.provider, part.max_parallel, part.requests_per_second, trickle);
             gatherers.spawn(gather);
+            let hold = parts.ledger.recall_hold(&part.name).await?;
+            metrics::gauge!("videogen_account_held", "account" => part.name.to_string()).set(f64::from(hold.is_some()));
+            if let Some(hold) = hold {
+                warn!(account = %part.name, reason = hold.reason, "the account is held since before this start");
+                account.circuit.resume(hold.reason, Instant::now());
+            }
             accounts.insert(part.name, account);
         }
         let driver = Driver {

@@ -46,6 +46,9 @@ impl Driver {
             // What the caller no longer wants is looked for, but not asked for again.
             LookUp::LookThenResend => (LATER_LOOK, abilities.refuses_duplicates && task.cancellation.is_none()),
         };
+        if let Some(wait) = self.rationed(&task, account) {
+            return Ok(Some(wait.min(window_left)));
+        }
         match self.find(&task, account).await? {
             Sought::Settled(again) => Ok(again),
             Sought::Nothing if may_resend => {
@@ -73,7 +76,8 @@ impl Driver {
 
     /// The window is over: the caller's policy decides.
     async fn give_up_looking(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
-        if may_buy_again(task) {
+        // An account that stays held does not keep the task waiting for ever.
+        if may_buy_again(task) && self.clock.now() < task.deadline {
             warn!("the outcome stays unknown; the policy allows another paid create");
             return self.create(task, account, Event::CreateStarted).await;
         }
@@ -87,9 +91,16 @@ impl Driver {
         if !account.provider.abilities().finds_by_marker {
             return Ok(Some(within_recovery(task, now, RECOVERABLE_FOR)));
         }
+        if let Some(wait) = self.rationed(task, account) {
+            return Ok(Some(within_recovery(task, now, wait)));
+        }
         match self.find(task, account).await? {
             Sought::Settled(again) => Ok(again),
-            Sought::Nothing | Sought::Unanswered(_) => Ok(Some(within_recovery(task, now, hastened(LATE_LOOK)))),
+            Sought::Unanswered(trouble) => {
+                let wait = self.wait_out(task, &trouble).max(hastened(LATE_LOOK));
+                Ok(Some(within_recovery(task, now, wait)))
+            }
+            Sought::Nothing => Ok(Some(within_recovery(task, now, hastened(LATE_LOOK)))),
         }
     }
 
@@ -123,11 +134,13 @@ impl Driver {
         };
         match self.stop.run_until_cancelled(looked).await {
             Some(Ok(Found::Job(job))) => {
+                self.answered(task, account).await?;
                 info!(job_id = %job.id, attempt = attempt.number, "the job was found");
                 let found = Event::JobFound { attempt: attempt.number, job };
                 Ok(Sought::Settled(self.record(task, found).await?))
             }
             Some(Ok(Found::Nothing)) => {
+                self.answered(task, account).await?;
                 self.calm(task.id);
                 Ok(Sought::Nothing)
             }
@@ -149,6 +162,6 @@ enum Sought {
 
 impl Sought {
     fn unanswered(reason: &str) -> Self {
-        Self::Unanswered(Trouble { reason: reason.to_owned(), retry_after: None })
+        Self::Unanswered(Trouble { reason: reason.to_owned(), retry_after: None, denied: false })
     }
 }

@@ -65,12 +65,26 @@ impl Polling {
 /// The longest that a provider can make us wait by `Retry-After`.
 const LONGEST_WISH: Duration = Duration::from_secs(600);
 
-/// The delay before a create that surely did not arrive is sent again: 0.5 s
-/// doubling to 30 s, with full jitter.
-pub fn resend(failures: u32, wish: Option<Duration>, jitter: f64) -> Duration {
-    let grown = (0.5 * 2f64.powi(failures.min(16) as i32)).min(30.0);
-    let own = Duration::from_secs_f64(grown * (1.0 - 0.5 * jitter.clamp(0.0, 1.0)));
+/// The longest delay before a create is sent again that surely did not arrive.
+const SLOWEST_RESEND: f64 = 300.0;
+
+/// The delay before a create that surely did not arrive is sent again: six quick
+/// ones, 0.5 s doubling to 16 s, and then slower ones up to five minutes, with
+/// jitter that takes away up to half.
+pub fn resend(failures: u32, jitter: f64) -> Duration {
+    doubling(failures, SLOWEST_RESEND, jitter)
+}
+
+/// The delay before a create is sent again that the provider turned away as one too
+/// many: 0.5 s doubling to 30 s, or the provider's own wish.
+pub fn turned_away(failures: u32, wish: Option<Duration>, jitter: f64) -> Duration {
+    let own = doubling(failures, 30.0, jitter);
     wish.map_or(own, |wish| wish.max(own)).min(LONGEST_WISH)
+}
+
+fn doubling(failures: u32, most: f64, jitter: f64) -> Duration {
+    let grown = (0.5 * 2f64.powi(failures.min(16) as i32)).min(most);
+    Duration::from_secs_f64(grown * (1.0 - 0.5 * jitter.clamp(0.0, 1.0)))
 }
 
 /// When a create of unknown outcome is looked up, counted from the moment it was
@@ -149,11 +163,13 @@ mod tests {
             let wish = wish.map(Duration::from_secs);
             let delay = polling.after_trouble(failures, wish, jitter);
             prop_assert!(polling.min_interval <= delay && delay <= LONGEST_WISH);
-            let again = resend(failures, wish, jitter);
+            let again = turned_away(failures, wish, jitter);
             prop_assert!(Duration::from_millis(250) <= again && again <= LONGEST_WISH);
             if wish.is_none() {
                 prop_assert!(delay <= polling.max_interval && again <= Duration::from_secs(30));
             }
+            let again = resend(failures, jitter);
+            prop_assert!(Duration::from_millis(250) <= again && again <= Duration::from_secs(300));
         }
 
         #[test]
@@ -180,7 +196,14 @@ mod tests {
         let wish = Some(Duration::from_secs(45));
         assert_eq!(POLLING.after_trouble(1, wish, 0.5), Duration::from_secs(45));
         assert_eq!(POLLING.after_trouble(1, Some(Duration::from_secs(9999)), 0.5), LONGEST_WISH);
-        assert!(resend(30, None, 0.0) <= Duration::from_secs(30));
+        assert!(turned_away(30, None, 0.0) <= Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_create_that_did_not_arrive_has_six_quick_resends_and_then_slower_ones() {
+        let delays: Vec<f64> = (0..12).map(|failures| resend(failures, 0.0).as_secs_f64()).collect();
+        assert_eq!(delays[..6], [0.5, 1.0, 2.0, 4.0, 8.0, 16.0]);
+        assert_eq!(delays[6..], [32.0, 64.0, 128.0, 256.0, 300.0, 300.0]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Hours in milliseconds: the supervisor on paused time, with the real ledger,
 //! the real store and a provider that does as it is told.
 
+mod held;
 mod provider;
 mod stories;
 
@@ -18,6 +19,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::network::Guard;
+use crate::providers::contract::Provider;
 use crate::store::SledStore;
 use crate::task::backoff::Polling;
 use crate::task::fixture;
@@ -31,6 +33,15 @@ const WINDOW: Duration = Duration::from_secs(3600);
 /// What the model of these tests typically takes.
 const TYPICAL: Duration = Duration::from_secs(120);
 
+/// What an account may do at once.
+#[derive(Clone, Copy)]
+struct Limits {
+    parallel: usize,
+    per_second: f64,
+}
+
+const TIGHT: Limits = Limits { parallel: 2, per_second: 5.0 };
+
 /// A supervisor at work on simulated time.
 struct World {
     ledger: Arc<Ledger>,
@@ -43,8 +54,13 @@ struct World {
 }
 
 impl World {
-    /// A world around this provider.
+    /// A world around this provider, two jobs and five requests a second at once.
     async fn new(provider: Scripted) -> Self {
+        Self::with(provider, TIGHT).await
+    }
+
+    /// A world whose account has these limits.
+    async fn with(provider: Scripted, limits: Limits) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Clock::simulated(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000));
         let folder = tempfile::tempdir().unwrap();
@@ -53,7 +69,7 @@ impl World {
         let provider = Arc::new(provider.keeping_files_in(folder.path()));
         let ledger = Arc::new(Ledger::new(store.clone(), Arc::clone(&archive), clock.clone()));
         let stop = CancellationToken::new();
-        let running = start(&ledger, archive, &provider, &clock, &stop).await;
+        let running = start(&ledger, archive, provider.clone(), &clock, &stop, limits).await;
         Self { ledger, store, provider, clock, folder, stop, running }
     }
 
@@ -96,7 +112,7 @@ impl World {
         self.running.await.unwrap();
         let archive = archive(&self.folder);
         self.stop = CancellationToken::new();
-        self.running = start(&self.ledger, archive, &self.provider, &self.clock, &self.stop).await;
+        self.running = start(&self.ledger, archive, self.provider.clone(), &self.clock, &self.stop, TIGHT).await;
         self
     }
 }
@@ -110,9 +126,10 @@ fn archive(folder: &TempDir) -> Arc<Archive> {
 async fn start(
     ledger: &Arc<Ledger>,
     archive: Arc<Archive>,
-    provider: &Arc<Scripted>,
+    provider: Arc<dyn Provider>,
     clock: &Clock,
     stop: &CancellationToken,
+    limits: Limits,
 ) -> JoinHandle<()> {
     let parts = Parts {
         ledger: Arc::clone(ledger),
@@ -120,9 +137,9 @@ async fn start(
         catalog: Arc::new(Catalog::built_in()),
         accounts: vec![AccountParts {
             name: AccountName::new("main"),
-            provider: provider.clone(),
-            max_parallel: 2,
-            requests_per_second: 5.0,
+            provider,
+            max_parallel: limits.parallel,
+            requests_per_second: limits.per_second,
         }],
         polling: Polling::default(),
         unknown_window: WINDOW,

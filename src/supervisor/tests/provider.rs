@@ -104,7 +104,7 @@ pub(super) fn failed() -> Result<Observation, Trouble> {
 
 /// It did not say.
 pub(super) fn silent() -> Result<Observation, Trouble> {
-    Err(Trouble { reason: "503".into(), retry_after: None })
+    Err(Trouble { reason: "503".into(), retry_after: None, denied: false })
 }
 
 #[async_trait]

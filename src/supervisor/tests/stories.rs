@@ -59,7 +59,7 @@ async fn polls_that_fail_for_twenty_minutes_fail_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_wish_to_be_left_alone_is_obeyed() {
     let busy = |age| match age < 10 * MINUTE {
-        true => Err(Trouble { reason: "429".into(), retry_after: Some(5 * MINUTE) }),
+        true => Err(Trouble { reason: "429".into(), retry_after: Some(5 * MINUTE), denied: false }),
         false => done(),
     };
     let world = World::new(Scripted::like_fal(busy)).await;
