@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 const API: &str = "videogen/v1/videogen.proto";
-const STORE: [&str; 2] = ["videogen/store/v1/record.proto", "videogen/store/v1/backup.proto"];
+const STORE: [&str; 3] =
+    ["videogen/store/v1/record.proto", "videogen/store/v1/tombstone.proto", "videogen/store/v1/backup.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -186,6 +186,12 @@ pub fn ledger(error: &LedgerError) -> Status {
             let message = "request_id was used for another request; a new video needs a new request_id";
             Answer::new(Code::AlreadyExists, "REQUEST_ID_REUSED", message).resource("task", &id.to_string()).status()
         }
+        LedgerError::RequestIdExpired(id) => {
+            let message = "the task of this request_id was removed; a new request_id buys a new video";
+            Answer::new(Code::FailedPrecondition, "REQUEST_ID_EXPIRED", message)
+                .precondition("REQUEST_ID", &id.to_string(), message)
+                .status()
+        }
         LedgerError::Refused(refusal) => refused(*refusal),
         LedgerError::RevisionAhead { current } => {
             let message = format!("after_revision is ahead of the task, which is at {}", current.0);

@@ -89,6 +89,7 @@ impl App {
         let mut workers = JoinSet::new();
         workers.spawn(running.run());
         workers.spawn(parts.room.run(resting.clone()));
+        workers.spawn(parts.remover.run(resting.clone()));
         if let Some(own) = parts.shelf {
             if let Some(every) = settings.backup.every {
                 workers.spawn(backups::run(Arc::clone(&own), every, resting.clone()));

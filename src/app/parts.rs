@@ -20,6 +20,7 @@ use crate::store::{self, StoreSettings};
 use crate::supervisor::{self, AccountParts};
 use crate::task::backoff::Polling;
 use crate::task::id::AccountName;
+use crate::upkeep::retention::{Remover, Retention};
 use crate::upkeep::room::{Places, RoomKeeper};
 use crate::webhook::Door;
 use crate::wire::capability::{CallbackAddresses, Capabilities};
@@ -36,6 +37,7 @@ pub(super) struct Parts {
     pub(super) door: Door,
     pub(super) room: RoomKeeper,
     pub(super) shelf: Option<Arc<Shelf>>,
+    pub(super) remover: Remover,
 }
 
 /// Reads what is cheap to read first, so that a mistake is found before the store
@@ -74,6 +76,8 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
         callbacks: settings.callbacks.public_url.clone().map(|url| CallbackAddresses::new(url, capabilities.clone())),
         clock: clock.clone(),
     };
+    let retention = Retention { tasks: settings.retention.tasks, request_ids: settings.retention.request_ids };
+    let remover = Remover::new(Arc::clone(&ledger), clock.clone(), retention);
     Ok(Parts {
         door: Door::new(Arc::clone(&ledger), capabilities),
         accounts: Accounts::new(settings.accounts.iter().map(offer).collect()),
@@ -85,6 +89,7 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
         supervisor,
         room,
         shelf,
+        remover,
     })
 }
 

@@ -43,6 +43,11 @@ pub(super) fn sweep(folder: &Path, start: &str) -> Result<(), ArchiveError> {
     Ok(())
 }
 
+/// Makes the names in the folder durable, those that went included.
+pub(super) fn sync(folder: &Path) -> Result<(), ArchiveError> {
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| refused(folder, &error))
+}
+
 /// Bytes that we may still write to the folder's disk.
 pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(folder)?;

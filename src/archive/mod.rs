@@ -92,7 +92,7 @@ impl Archive {
         &self.folder
     }
 
-    /// Removes a task's file. It is no error if there is none.
+    /// Removes a task's file, durably. It is no error if there is none.
     pub async fn delete(&self, task: TaskId) -> Result<(), ArchiveError> {
         for media in MEDIA {
             match self.store.delete(&place(task, media)).await {
@@ -100,7 +100,9 @@ impl Archive {
                 Err(error) => return Err(ArchiveError::Storage(error.to_string())),
             }
         }
-        Ok(())
+        let folder = self.folder.clone();
+        let synced = tokio::task::spawn_blocking(move || folder::sync(&folder)).await;
+        synced.unwrap_or_else(|error| Err(ArchiveError::Storage(error.to_string())))
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Settings {
     pub submit: Submit,
     /// Where backups go, and when.
     pub backup: Backup,
+    /// How long things are kept.
+    pub retention: Retention,
     /// What may be called.
     pub network: Network,
     /// Which models there are.
@@ -125,6 +127,15 @@ pub struct Backup {
     pub keep: u32,
 }
 
+/// How long things are kept.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Tasks and their videos, from their end on; for ever unless set.
+    pub tasks: Option<Duration>,
+    /// Request ids of removed tasks.
+    pub request_ids: Duration,
+}
+
 /// What may be called.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -186,6 +197,7 @@ impl Settings {
             polling: read_polling(root.section("polling")?, &variables)?,
             submit: read_submit(root.section("submit")?, &variables)?,
             backup: read_backup(root.section("backup")?, &variables)?,
+            retention: read_retention(root.section("retention")?, &variables)?,
             network: read_network(root.section("network")?, &variables)?,
             catalog: read_catalog(root.section("catalog")?, &variables)?,
             accounts: accounts::read(root.sections("accounts")?, &environment, &variables)?,
@@ -319,6 +331,20 @@ fn read_backup(mut section: Section, variables: &Variables) -> Result<Backup, Co
     }
     section.finish(variables)?;
     Ok(Backup { path, every, keep })
+}
+
+fn read_retention(mut section: Section, variables: &Variables) -> Result<Retention, ConfigError> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let tasks = section.duration("tasks")?;
+    let request_ids = section.duration("request_ids")?.unwrap_or(400 * DAY);
+    if tasks.is_some_and(|tasks| tasks < Duration::from_secs(1)) {
+        return Err(section.wrong("tasks", "must be at least 1s"));
+    }
+    if request_ids < DAY {
+        return Err(section.wrong("request_ids", "must be at least 1d: a repeat after that buys a second video"));
+    }
+    section.finish(variables)?;
+    Ok(Retention { tasks, request_ids })
 }
 
 fn read_network(mut section: Section, variables: &Variables) -> Result<Network, ConfigError> {

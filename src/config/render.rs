@@ -16,7 +16,8 @@ const MASK: &str = "********";
 
 /// Writes TOML that says the same as the settings, secrets apart.
 pub(super) fn render(settings: &Settings) -> String {
-    let Settings { server, callbacks, store, archive, polling, submit, backup, network, catalog, accounts } = settings;
+    let Settings { server, callbacks, store, archive, polling, submit, backup, retention, network, catalog, accounts } =
+        settings;
     let Server { grpc_listen, callback_listen, admin_listen, shutdown_grace } = server;
     let Callbacks { public_url } = callbacks;
     let Polling { min_interval, max_interval, factor } = polling;
@@ -47,6 +48,9 @@ pub(super) fn render(settings: &Settings) -> String {
     page.text_or_unset("path", backup.path.as_deref().map(Path::display));
     page.text_or_unset("every", backup.every.map(format_duration));
     page.value("keep", Value::Integer(backup.keep.into()));
+    page.table("[retention]");
+    page.text_or_unset("tasks", retention.tasks.map(format_duration));
+    page.text("request_ids", format_duration(retention.request_ids));
     page.table("[network]");
     page.value("allow", Value::Array(allow.iter().cloned().map(Value::String).collect()));
     page.table("[catalog]");

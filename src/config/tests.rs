@@ -31,6 +31,8 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(settings.submit.unknown_window, Duration::from_secs(3600));
     assert_eq!((settings.submit.disk_reserve, settings.submit.max_open_tasks), (None, 1_000_000));
     assert!(settings.backup.path.is_none() && settings.backup.every.is_none() && settings.backup.keep == 7);
+    assert_eq!(settings.retention.tasks, None);
+    assert_eq!(settings.retention.request_ids, Duration::from_secs(400 * 86_400));
     assert!(settings.network.allow.is_empty() && settings.accounts.is_empty());
     assert!(settings.catalog.path.is_none() && settings.callbacks.public_url.is_none());
 }
@@ -68,6 +70,8 @@ fn a_mistake_in_the_file_is_named_by_its_key() {
         ("[backup]\nevery = '1h'".into(), "backup.every"),
         ("[backup]\npath = 'b'\nevery = '10ms'".into(), "backup.every"),
         ("[backup]\nkeep = 0".into(), "backup.keep"),
+        ("[retention]\ntasks = '0s'".into(), "retention.tasks"),
+        ("[retention]\nrequest_ids = '23h'".into(), "retention.request_ids"),
         ("[network]\nallow = ['localhost']".into(), "network.allow"),
         ("[network]\nallow = ['10.0.0.0/33']".into(), "network.allow"),
         ("[network]\nallow = [1]".into(), "network.allow"),

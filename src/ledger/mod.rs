@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use tokio::sync::Notify;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::archive::{Archive, ReadError};
 use crate::clock::Clock;
-use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore};
+use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
 use crate::task::event::Event;
 use crate::task::id::{Revision, TaskId};
 use crate::task::machine::{self, Applied};
@@ -63,6 +63,9 @@ pub enum LedgerError {
     /// The request id belongs to another request.
     #[error("the request id was used for another request, task {0}")]
     RequestIdReused(TaskId),
+    /// The request id belongs to a task that was removed.
+    #[error("the request id was used for task {0}, which was removed")]
+    RequestIdExpired(TaskId),
     /// Nothing new is taken in now.
     #[error("nothing new is taken in: {}", .0.reason())]
     Refused(Refusal),
@@ -113,21 +116,24 @@ impl Ledger {
     /// before.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError> {
         let fingerprint = submission.fingerprint;
-        if let Some(refusal) = self.admission.refusal(self.store.open_tasks()) {
-            // A repeat buys nothing and needs no room: it is answered all the same.
-            return match self.store.recall(&submission.request_id).await? {
-                Some(earlier) => replayed(earlier, fingerprint),
-                None => Err(refused(refusal)),
-            };
-        }
+        let refusal = self.admission.refusal(self.store.open_tasks());
         let task = Arc::new(machine::accept(self.clock.task_id(), Arc::new(submission), self.clock.now()));
-        match self.store.create(Arc::clone(&task)).await? {
+        let creation = match refusal {
+            None => self.store.create(Arc::clone(&task)).await?,
+            // A repeat buys nothing and needs no room: it is answered all the same.
+            Some(refusal) => {
+                let earlier = self.store.recall(&task.submission.request_id).await?;
+                earlier.ok_or_else(|| refused(refusal))?
+            }
+        };
+        match creation {
             Creation::Created => {
                 self.publish(&task, None);
                 self.nudges.add(task.id);
                 Ok(Submitted { task, replayed: false })
             }
             Creation::Earlier(earlier) => replayed(earlier, fingerprint),
+            Creation::Removed(id) => Err(LedgerError::RequestIdExpired(id)),
         }
     }
 
@@ -179,6 +185,37 @@ impl Ledger {
         let key = self.clock.secret().to_vec();
         self.store.write_note(NOTE, key.clone()).await?;
         Ok(key)
+    }
+
+    /// Removes a task that is closed, unless it has changed: from here on it is
+    /// unknown and its request id is refused. Its file is still there.
+    pub async fn remove(&self, task: &Task) -> Result<Option<Tombstone>, LedgerError> {
+        let removed = self.store.remove(task.revision, task.id, self.clock.now()).await?;
+        if removed.is_some() {
+            info!(task_id = %task.id, "removed");
+        }
+        Ok(removed)
+    }
+
+    /// Removes the file of a removed task, and notes that it is gone; false when it
+    /// cannot be removed now.
+    pub async fn remove_file(&self, tombstone: Tombstone) -> Result<bool, LedgerError> {
+        if let Err(error) = self.archive.delete(tombstone.task).await {
+            warn!(task_id = %tombstone.task, %error, "the file of a removed task cannot be removed now");
+            return Ok(false);
+        }
+        self.store.bury(Tombstone { has_file: false, ..tombstone }).await?;
+        Ok(true)
+    }
+
+    /// Forgets a removed task: its request id may be used again.
+    pub async fn forget(&self, id: TaskId) -> Result<(), LedgerError> {
+        Ok(self.store.forget(id).await?)
+    }
+
+    /// What is left of removed tasks, by their ids, after `after`.
+    pub async fn tombstones(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<Tombstone>, LedgerError> {
+        Ok(self.store.tombstones(after, limit).await?)
     }
 
     /// The newest durable state of a task.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::contract::{Commit, Creation, Filter, StoreError, TaskStore};
+use super::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
 use crate::task::fixture::{self, task};
 use crate::task::id::{ModelName, RequestId, Revision, TaskId};
 use crate::task::state::{FailureKind, State, Task};
@@ -46,9 +46,14 @@ pub async fn run(open: impl AsyncFn(&Path) -> Store) {
         a_note_has_a_limit,
         a_large_task_survives_its_changes,
         a_task_beyond_all_limits_is_refused,
+        a_removed_task_is_absent_and_its_request_id_refused,
+        only_a_closed_task_is_removed_and_only_as_it_was_seen,
+        tombstones_come_in_pages_and_are_forgotten,
+        a_removal_is_no_damage_to_whoever_reads_meanwhile,
         after_closing_everything_answers_stopped,
     );
     a_reopened_store_has_everything(&open).await;
+    a_reopened_store_knows_what_was_removed(&open).await;
 }
 
 async fn create(store: &Store, task: Task) -> Arc<Task> {
@@ -100,7 +105,7 @@ async fn a_request_id_is_recalled_with_its_task(store: &Store) {
     assert_eq!(store.recall(&known).await.unwrap(), None);
     create(store, task(1).requested_as("known")).await;
     let newest = commit(store, task(1).requested_as("known").running().next()).await;
-    assert_eq!(store.recall(&known).await.unwrap(), Some(newest));
+    assert_eq!(store.recall(&known).await.unwrap(), Some(Creation::Earlier(newest)));
     assert_eq!(store.recall(&RequestId::new("unknown")).await.unwrap(), None);
 }
 
@@ -115,6 +120,7 @@ async fn of_concurrent_creates_with_one_request_id_one_wins(store: &Store) {
         match creation.unwrap() {
             Creation::Created => created += 1,
             Creation::Earlier(task) => earlier.push(task.id),
+            Creation::Removed(id) => panic!("{id} was never removed"),
         }
     }
     assert_eq!((created, earlier.len()), (1, 49));
@@ -297,6 +303,107 @@ async fn a_task_beyond_all_limits_is_refused(store: &Store) {
     create(store, task(1)).await;
 }
 
+async fn remove(store: &Store, task: &Task) -> Option<Tombstone> {
+    store.remove(task.revision, task.id, fixture::created(1_000_000)).await.unwrap()
+}
+
+async fn tombstones(store: &Store) -> Vec<Tombstone> {
+    store.tombstones(None, 100).await.unwrap()
+}
+
+async fn a_removed_task_is_absent_and_its_request_id_refused(store: &Store) {
+    // Over many rows of both kinds.
+    let mut large = task(1).with_image_of(60 * 1024).succeeded();
+    large.history[0].reason = "x".repeat(20_000);
+    let gone = create(store, large).await;
+    let stays = create(store, task(2)).await;
+    let tombstone = remove(store, &gone).await.unwrap();
+    assert_eq!((tombstone.task, tombstone.removed, tombstone.has_file), (gone.id, fixture::created(1_000_000), true));
+
+    assert_eq!(store.load(gone.id).await.unwrap(), None);
+    assert_eq!(listed(store, Filter::default()).await, numbered([2]));
+    assert_eq!(remove(store, &gone).await, None, "it is gone already");
+    assert_eq!(store.commit(gone.revision, Arc::new(gone.next())).await.unwrap(), Commit::Stale);
+    let refused = Creation::Removed(gone.id);
+    assert_eq!(store.recall(&gone.submission.request_id).await.unwrap(), Some(refused.clone()));
+    let again = task(3).requested_as(gone.submission.request_id.as_str());
+    assert_eq!(store.create(Arc::new(again)).await.unwrap(), refused);
+    let same_id = task(1).requested_as("another");
+    assert_eq!(store.create(Arc::new(same_id)).await.unwrap(), refused, "no id is given twice");
+    assert_eq!(store.load(stays.id).await.unwrap(), Some(stays));
+    assert_eq!(tombstones(store).await, [tombstone]);
+}
+
+async fn only_a_closed_task_is_removed_and_only_as_it_was_seen(store: &Store) {
+    let queued = create(store, task(1)).await;
+    let mut recoverable = task(2).failed(FailureKind::Deadline);
+    recoverable.failure.as_mut().unwrap().recoverable_until = Some(fixture::created(9));
+    let recoverable = create(store, recoverable).await;
+    for open in [&queued, &recoverable] {
+        assert_eq!(remove(store, open).await, None);
+        assert!(store.load(open.id).await.unwrap().is_some());
+    }
+    let ended = commit(store, queued.next().succeeded()).await;
+    assert_eq!(remove(store, &queued).await, None, "it has moved on");
+    assert!(remove(store, &ended).await.is_some());
+    assert_eq!((ids(&store.unfinished(None, 9).await.unwrap()), store.open_tasks()), (numbered([2]), 1));
+}
+
+async fn tombstones_come_in_pages_and_are_forgotten(store: &Store) {
+    for number in 0..5 {
+        let task = create(store, task(number).succeeded()).await;
+        remove(store, &task).await.unwrap();
+    }
+    let first = store.tombstones(None, 3).await.unwrap();
+    let second = store.tombstones(Some(first[2].task), 3).await.unwrap();
+    let tasks: Vec<_> = first.iter().chain(&second).map(|tombstone| tombstone.task).collect();
+    assert_eq!(tasks, numbered(0..5));
+
+    let without_file = Tombstone { has_file: false, ..first[1] };
+    store.bury(without_file).await.unwrap();
+    store.bury(without_file).await.unwrap();
+    assert_eq!(tombstones(store).await[1], without_file);
+    store.forget(fixture::id(0)).await.unwrap();
+    store.forget(fixture::id(0)).await.unwrap();
+    assert_eq!(tombstones(store).await.len(), 4);
+    // The id of the request is free again, and nobody else's is.
+    create(store, task(10).requested_as("request-0")).await;
+    assert_eq!(store.recall(&RequestId::new("request-1")).await.unwrap(), Some(Creation::Removed(fixture::id(1))));
+
+    let there = create(store, task(11)).await;
+    assert!(store.bury(Tombstone { task: there.id, ..without_file }).await.is_err(), "never over a task");
+    assert_eq!(store.load(there.id).await.unwrap(), Some(there));
+}
+
+async fn a_removal_is_no_damage_to_whoever_reads_meanwhile(store: &Store) {
+    let mut tasks = Vec::new();
+    for number in 0..40 {
+        let image = if number % 2 == 0 { 9000 } else { 10 };
+        tasks.push(create(store, task(number).with_image_of(image).succeeded()).await);
+    }
+    let readers = (0..4).map(|_| {
+        let (store, tasks) = (Arc::clone(store), tasks.clone());
+        tokio::spawn(async move {
+            while !store.list(&Filter::default(), None, 100).await.unwrap().is_empty() {
+                for task in &tasks {
+                    let found = store.load(task.id).await.unwrap();
+                    assert!(found.is_none() || found.as_ref() == Some(task));
+                    let again = store.create(Arc::clone(task)).await.unwrap();
+                    assert!(matches!(again, Creation::Earlier(_) | Creation::Removed(_)), "{again:?}");
+                }
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    for task in &tasks {
+        assert!(remove(store, task).await.is_some());
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    assert_eq!(tombstones(store).await.len(), 40);
+}
+
 async fn after_closing_everything_answers_stopped(store: &Store) {
     create(store, task(1)).await;
     store.close().await;
@@ -306,6 +413,9 @@ async fn after_closing_everything_answers_stopped(store: &Store) {
     stopped(store.commit(Revision(1), Arc::new(task(1).next())).await.unwrap_err());
     stopped(store.load(fixture::id(1)).await.unwrap_err());
     stopped(store.unfinished(None, 1).await.unwrap_err());
+    stopped(store.remove(Revision(1), fixture::id(1), fixture::created(1)).await.unwrap_err());
+    stopped(store.forget(fixture::id(1)).await.unwrap_err());
+    stopped(store.tombstones(None, 1).await.unwrap_err());
     stopped(store.list(&Filter::default(), None, 1).await.unwrap_err());
     stopped(store.queued_before(&task(1)).await.unwrap_err());
     stopped(store.read_note("").await.unwrap_err());
@@ -340,5 +450,32 @@ async fn a_reopened_store_has_everything(open: &impl AsyncFn(&Path) -> Store) {
     assert_eq!(again, Creation::Earlier(large));
     let next = commit(&store, ended.next()).await;
     assert_eq!(store.load(next.id).await.unwrap(), Some(next));
+    store.close().await;
+}
+
+async fn a_reopened_store_knows_what_was_removed(open: &impl AsyncFn(&Path) -> Store) {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    let large = create(&store, task(1).with_image_of(60 * 1024).succeeded()).await;
+    let small = create(&store, task(2).succeeded()).await;
+    let forgotten = create(&store, task(3).succeeded()).await;
+    for task in [&large, &small, &forgotten] {
+        remove(&store, task).await.unwrap();
+    }
+    store.bury(Tombstone { has_file: false, ..tombstones(&store).await[1] }).await.unwrap();
+    store.forget(forgotten.id).await.unwrap();
+    let before = tombstones(&store).await;
+    store.close().await;
+    drop(store);
+
+    let store = open(folder.path()).await;
+    assert_eq!(tombstones(&store).await, before);
+    assert_eq!(before.iter().map(|tombstone| tombstone.has_file).collect::<Vec<_>>(), [true, false]);
+    assert!(listed(&store, Filter::default()).await.is_empty());
+    for task in [&large, &small] {
+        let again = store.create(Arc::new(Task { id: fixture::id(9), ..(**task).clone() })).await.unwrap();
+        assert_eq!(again, Creation::Removed(task.id));
+    }
+    create(&store, task(9).requested_as(forgotten.submission.request_id.as_str())).await;
     store.close().await;
 }

@@ -16,15 +16,29 @@ use crate::task::state::{State, Task};
 #[async_trait]
 pub trait TaskStore: Send + Sync {
     /// Stores a new task together with its request id, in one atomic write, or
-    /// hands back the earlier task of that request id.
+    /// says what became of that request id.
     async fn create(&self, task: Arc<Task>) -> Result<Creation, StoreError>;
 
-    /// The task that was created under this request id, if there is one.
-    async fn recall(&self, request: &RequestId) -> Result<Option<Arc<Task>>, StoreError>;
+    /// What a create under this request id would be told; nothing when it is new.
+    async fn recall(&self, request: &RequestId) -> Result<Option<Creation>, StoreError>;
 
     /// Replaces a task if its stored revision is still `expected`. The task's own
     /// revision must be the next one.
     async fn commit(&self, expected: Revision, task: Arc<Task>) -> Result<Commit, StoreError>;
+
+    /// Removes a task for good if its stored revision is still `expected` and it is
+    /// not open, and hands back the tombstone that took its place in one atomic
+    /// write. From then on its request id is refused.
+    async fn remove(&self, expected: Revision, id: TaskId, now: SystemTime) -> Result<Option<Tombstone>, StoreError>;
+
+    /// Writes a tombstone as it is now, whether or not there is one.
+    async fn bury(&self, tombstone: Tombstone) -> Result<(), StoreError>;
+
+    /// Takes a tombstone away: its request id may be used again.
+    async fn forget(&self, id: TaskId) -> Result<(), StoreError>;
+
+    /// Pages through the tombstones, by the ids of their tasks, after `after`.
+    async fn tombstones(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<Tombstone>, StoreError>;
 
     /// Loads one task.
     async fn load(&self, id: TaskId) -> Result<Option<Arc<Task>>, StoreError>;
@@ -71,6 +85,21 @@ pub enum Creation {
     Created,
     /// The request id was used before; this is its task.
     Earlier(Arc<Task>),
+    /// The request id was used before, for this task, which was removed.
+    Removed(TaskId),
+}
+
+/// What is left of a removed task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The task.
+    pub task: TaskId,
+    /// The first half of SHA-256 of its request id.
+    pub request: [u8; 16],
+    /// When it was removed.
+    pub removed: SystemTime,
+    /// Whether its file may still be there.
+    pub has_file: bool,
 }
 
 /// What became of a commit.

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     StatePart = 4,
     /// A submission too large for the head.
     SubmissionPart = 5,
+    /// What is left of a removed task.
+    Tombstone = 6,
 }
 
 /// Why a row is not believed.

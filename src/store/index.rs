@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
-use super::contract::Filter;
+use super::contract::{Filter, Tombstone};
 use super::receipts::money_of;
 use super::rows::Parts;
 use crate::task::id::{AccountName, ModelName, RequestId, Revision, TaskId};
@@ -15,7 +15,7 @@ use crate::task::state::{State, Task};
 /// The first half of a request id's SHA-256: short, and no caller can choose two
 /// request ids that meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct RequestKey([u8; 16]);
+pub(super) struct RequestKey(pub(super) [u8; 16]);
 
 impl RequestKey {
     /// The key of a request id.
@@ -65,6 +65,8 @@ pub(super) struct Index {
     damaged: BTreeMap<TaskId, String>,
     requests: HashMap<RequestKey, TaskId>,
     open: BTreeSet<TaskId>,
+    leaving: BTreeSet<TaskId>,
+    tombstones: BTreeMap<TaskId, Tombstone>,
     lanes: Vec<Lane>,
     lane_of: HashMap<ModelName, HashMap<AccountName, u32>>,
     notes: BTreeMap<String, Vec<u8>>,
@@ -147,6 +149,46 @@ impl Index {
     /// Writes a note.
     pub(super) fn put_note(&mut self, name: String, value: Vec<u8>) {
         self.notes.insert(name, value);
+    }
+
+    /// Notes that a task's rows are about to go.
+    pub(super) fn leave(&mut self, id: TaskId) {
+        self.leaving.insert(id);
+    }
+
+    /// Whether a task's rows are about to go.
+    pub(super) fn is_leaving(&self, id: TaskId) -> bool {
+        self.leaving.contains(&id)
+    }
+
+    /// Takes in a tombstone in the place of its task.
+    pub(super) fn bury(&mut self, tombstone: Tombstone) {
+        let id = tombstone.task;
+        if let Some(entry) = self.tasks.remove(&id) {
+            self.lanes[entry.lane as usize].queued.remove(&id);
+        }
+        self.open.remove(&id);
+        self.leaving.remove(&id);
+        self.requests.insert(RequestKey(tombstone.request), id);
+        self.tombstones.insert(id, tombstone);
+    }
+
+    /// Takes a tombstone out.
+    pub(super) fn forget(&mut self, id: TaskId) {
+        if let Some(tombstone) = self.tombstones.remove(&id) {
+            self.requests.remove(&RequestKey(tombstone.request));
+        }
+    }
+
+    /// Whether a task was removed.
+    pub(super) fn is_buried(&self, id: TaskId) -> bool {
+        self.tombstones.contains_key(&id)
+    }
+
+    /// The tombstones after `after`.
+    pub(super) fn tombstones_after(&self, after: Option<TaskId>, limit: usize) -> Vec<Tombstone> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.tombstones.range((from, Bound::Unbounded)).take(limit).map(|(_, tombstone)| *tombstone).collect()
     }
 
     /// How many tasks are open.

@@ -14,6 +14,7 @@ mod record;
 mod rows;
 mod set;
 mod sled;
+mod tombstone;
 
 #[cfg(test)]
 mod conformance;

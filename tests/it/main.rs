@@ -18,6 +18,7 @@ mod list;
 mod process;
 mod raw;
 mod reflection;
+mod retention;
 mod story;
 mod submit;
 mod watch;

@@ -1,4 +1,4 @@
-//! What the records say: tasks and notes to records and back.
+//! What the records say: tasks, notes and tombstones to records and back.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use prost::Message;
 use super::Summary;
 use super::frame::{BadFile, Kind, Reader, Writer};
 use crate::clock::unix_ms;
+use crate::store::contract::Tombstone;
 use crate::store::record::{read_state, read_submission, wire, write_state, write_submission};
+use crate::store::tombstone;
 use crate::task::id::{Revision, TaskId};
 use crate::task::state::Task;
 
@@ -18,6 +20,7 @@ use crate::task::state::Task;
 pub(super) enum Entry {
     Task(Box<Task>),
     Note(String, Vec<u8>),
+    Tombstone(Tombstone),
 }
 
 /// Writes the first record.
@@ -41,6 +44,11 @@ pub(super) fn write_task(into: &mut Writer, task: &Task) {
 /// Writes a note.
 pub(super) fn write_note(into: &mut Writer, name: String, value: Vec<u8>) {
     into.record(Kind::Note, &wire::BackupNote { name, value: value.into() });
+}
+
+/// Writes a tombstone.
+pub(super) fn write_tombstone(into: &mut Writer, tombstone: &Tombstone) {
+    into.record(Kind::Tombstone, &tombstone::write(tombstone));
 }
 
 /// Reads a file's entries, and proves them at the end.
@@ -87,14 +95,25 @@ impl<R: Read> Entries<R> {
                 let note = note.map_err(|_| self.reader.damaged("an unreadable note"))?;
                 Ok(Some(Entry::Note(note.name, note.value.to_vec())))
             }
+            Kind::Tombstone => {
+                self.found.tombstones += 1;
+                let record = wire::Tombstone::decode(body.as_slice()).ok();
+                let read = record.and_then(tombstone::read);
+                Ok(Some(Entry::Tombstone(read.ok_or_else(|| self.reader.damaged("an unreadable tombstone"))?)))
+            }
             Kind::Trailer => match wire::BackupTrailer::decode(body.as_slice()) {
-                Ok(said) if (said.tasks, said.notes) == (self.found.tasks, self.found.notes) => {
+                Ok(said) if self.is_all(&said) => {
                     self.ended = true;
                     Ok(None)
                 }
                 _ => Err(self.reader.damaged("another number of records than was written")),
             },
         }
+    }
+
+    fn is_all(&self, said: &wire::BackupTrailer) -> bool {
+        let Summary { tasks, notes, tombstones, damaged: _ } = self.found;
+        (said.tasks, said.notes, said.tombstones) == (tasks, notes, tombstones)
     }
 
     /// What was found so far.

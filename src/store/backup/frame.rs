@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use prost::Message;
 use ring::digest::{Context, SHA256};
 
+use super::Summary;
 use crate::store::record::wire;
 
 /// How the file begins.
@@ -27,12 +28,15 @@ pub(super) enum Kind {
     Header = 1,
     Task = 2,
     Note = 3,
+    Tombstone = 4,
     Trailer = 255,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Header, Self::Task, Self::Note, Self::Trailer].into_iter().find(|kind| *kind as u8 == byte)
+        [Self::Header, Self::Task, Self::Note, Self::Tombstone, Self::Trailer]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -74,9 +78,10 @@ impl Writer {
     }
 
     /// Adds the last record, which proves the others.
-    pub(super) fn trailer(&mut self, tasks: u64, notes: u64) {
+    pub(super) fn trailer(&mut self, summary: &Summary) {
+        let Summary { tasks, notes, tombstones, damaged: _ } = *summary;
         let sha256 = self.digest.clone().finish().as_ref().to_vec().into();
-        self.record(Kind::Trailer, &wire::BackupTrailer { tasks, notes, sha256 });
+        self.record(Kind::Trailer, &wire::BackupTrailer { tasks, notes, tombstones, sha256 });
     }
 
     /// Takes out what was put together since the last time.

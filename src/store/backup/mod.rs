@@ -28,6 +28,8 @@ pub struct Summary {
     pub tasks: u64,
     /// Notes.
     pub notes: u64,
+    /// Tombstones of removed tasks.
+    pub tombstones: u64,
     /// Tasks of the store that could not be read and are not in it.
     pub damaged: usize,
 }

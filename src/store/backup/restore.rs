@@ -15,9 +15,10 @@ use super::entry::{Entries, Entry};
 use super::frame::{BadFile, FORMAT};
 use super::{BackupError, Summary, at};
 use crate::store::StoreSettings;
-use crate::store::contract::{Creation, TaskStore};
+use crate::store::contract::{Creation, TaskStore, Tombstone};
 use crate::store::sled::{OpenError, SledStore};
 use crate::task::event::Event;
+use crate::task::id::TaskId;
 use crate::task::machine::{self, Applied};
 use crate::task::state::State;
 
@@ -88,20 +89,37 @@ async fn write(file: &Path, store: &SledStore, waiting: Waiting) -> Result<(), B
         if page.is_empty() {
             return Ok(());
         }
-        try_join_all(page.into_iter().map(|entry| put(store, entry))).await?;
+        // Tombstones come last in the file, and may be those of tasks before them.
+        let (tombstones, others): (Vec<_>, Vec<_>) =
+            page.into_iter().partition(|entry| matches!(entry, Entry::Tombstone(_)));
+        try_join_all(others.into_iter().map(|entry| put(store, entry))).await?;
+        try_join_all(tombstones.into_iter().map(|entry| put(store, entry))).await?;
     }
 }
 
 async fn put(store: &SledStore, entry: Entry) -> Result<(), BackupError> {
     match entry {
         Entry::Note(name, value) => Ok(store.write_note(&name, value).await?),
+        Entry::Tombstone(tombstone) => bury(store, tombstone).await,
         Entry::Task(task) => {
             let id = task.id;
             match store.create(Arc::new(*task)).await? {
                 Creation::Created => Ok(()),
-                Creation::Earlier(_) => Err(BackupError::Differs(format!("task {id} is in the backup twice"))),
+                Creation::Earlier(_) | Creation::Removed(_) => {
+                    Err(BackupError::Differs(format!("task {id} is in the backup twice")))
+                }
             }
         }
+    }
+}
+
+/// Writes a tombstone; of a task that was removed while the backup was made, in its
+/// place.
+async fn bury(store: &SledStore, tombstone: Tombstone) -> Result<(), BackupError> {
+    let Some(task) = store.load(tombstone.task).await? else { return Ok(store.bury(tombstone).await?) };
+    match store.remove(task.revision, task.id, tombstone.removed).await? {
+        Some(_) => Ok(()),
+        None => Err(BackupError::Differs(format!("task {} is open and has a tombstone", task.id))),
     }
 }
 
@@ -119,11 +137,22 @@ async fn compare(file: &Path, store: &SledStore, waiting: Waiting) -> Result<(),
 async fn is_there(store: &SledStore, entry: Entry) -> Result<(), BackupError> {
     let same = match &entry {
         Entry::Note(name, value) => store.read_note(name).await?.as_ref() == Some(value),
-        Entry::Task(task) => store.load(task.id).await?.as_deref() == Some(task),
+        Entry::Task(task) => match store.recall(&task.submission.request_id).await? {
+            Some(Creation::Earlier(restored)) => *restored == **task,
+            Some(Creation::Removed(id)) => id == task.id,
+            Some(Creation::Created) | None => false,
+        },
+        Entry::Tombstone(Tombstone { task, .. }) => {
+            let before = TaskId::from_bytes(u128::from_be_bytes(task.to_bytes()).wrapping_sub(1).to_be_bytes());
+            store.tombstones(Some(before), 1).await?.first().is_some_and(|found| found.task == *task)
+        }
     };
     match (same, entry) {
         (true, _) => Ok(()),
         (false, Entry::Note(name, _)) => Err(BackupError::Differs(format!("the note {name}"))),
+        (false, Entry::Tombstone(Tombstone { task, .. })) => {
+            Err(BackupError::Differs(format!("the tombstone of task {task}")))
+        }
         (false, Entry::Task(task)) => Err(BackupError::Differs(format!("task {}", task.id))),
     }
 }

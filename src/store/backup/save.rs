@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
-use super::entry::{write_header, write_note, write_task};
+use super::entry::{write_header, write_note, write_task, write_tombstone};
 use super::frame::Writer;
 use super::{BackupError, Summary, at};
 use crate::store::contract::{Filter, TaskStore};
@@ -19,7 +19,7 @@ pub(super) const UNFINISHED: &str = ".videogen-backup-";
 /// How many tasks are in memory at a time.
 const PAGE: usize = 256;
 
-/// Writes every task and note into a new file, which its owner alone can read. The
+/// Writes every task, note and tombstone into a new file, which its owner alone can read. The
 /// file appears when it is whole and on the disk, or not at all.
 pub async fn save(store: &dyn TaskStore, to: &Path, now: SystemTime) -> Result<Summary, BackupError> {
     let folder = folder_of(to);
@@ -54,7 +54,17 @@ async fn write(
         summary.tasks += page.len() as u64;
         file.write_all(&writer.take()).await.map_err(at(to))?;
     }
-    writer.trailer(summary.tasks, summary.notes);
+    // After the tasks: one that is removed meanwhile is found here at the latest.
+    let mut after = None;
+    loop {
+        let page = store.tombstones(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.task);
+        page.iter().for_each(|tombstone| write_tombstone(&mut writer, tombstone));
+        summary.tombstones += page.len() as u64;
+        file.write_all(&writer.take()).await.map_err(at(to))?;
+    }
+    writer.trailer(&summary);
     file.write_all(&writer.take()).await.map_err(at(to))?;
     file.sync_all().await.map_err(at(to))?;
     Ok(summary)

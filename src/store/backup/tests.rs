@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::entry::{Entries, Entry, write_header, write_note, write_task};
+use super::entry::{Entries, Entry, write_header, write_note, write_task, write_tombstone};
 use super::frame::{BadFile, FORMAT, MAGIC, Writer};
 use super::{BackupError, Shelf, Summary, Waiting, restore, save, verify};
 use crate::clock::Clock;
-use crate::store::contract::{Filter, TaskStore};
+use crate::store::contract::{Creation, Filter, TaskStore, Tombstone};
 use crate::store::{self, SledStore, StoreSettings};
 use crate::task::fixture::{self, task};
 use crate::task::state::{AttemptOutcome, FailureKind, State, Task};
@@ -35,6 +35,9 @@ async fn filled() -> (Arc<SledStore>, Vec<Task>) {
     for task in &tasks {
         store.create(Arc::new(task.clone())).await.unwrap();
     }
+    let removed = task(9).succeeded();
+    store.create(Arc::new(removed.clone())).await.unwrap();
+    store.remove(removed.revision, removed.id, made()).await.unwrap().unwrap();
     store.write_note("callback_key", vec![7; 32]).await.unwrap();
     (store, tasks)
 }
@@ -43,7 +46,7 @@ async fn backed_up(folder: &Path) -> (PathBuf, Vec<Task>) {
     let (store, tasks) = filled().await;
     let file = folder.join("tasks.backup");
     let summary = save(store.as_ref(), &file, made()).await.unwrap();
-    assert_eq!(summary, Summary { tasks: 5, notes: 1, damaged: 0 });
+    assert_eq!(summary, Summary { tasks: 5, notes: 1, tombstones: 1, damaged: 0 });
     (file, tasks)
 }
 
@@ -63,7 +66,9 @@ async fn a_restored_store_holds_what_was_backed_up() {
     assert_eq!(restored.list(&Filter::default(), None, 9).await.unwrap().len(), tasks.len());
     assert_eq!(restored.notes().await.unwrap(), [("callback_key".to_owned(), vec![7; 32])]);
     let known = restored.recall(&tasks[1].submission.request_id).await.unwrap();
-    assert_eq!(known.as_deref(), Some(&tasks[1]));
+    assert_eq!(known, Some(Creation::Earlier(Arc::new(tasks[1].clone()))));
+    let removed = restored.recall(&task(9).submission.request_id).await.unwrap();
+    assert_eq!(removed, Some(Creation::Removed(fixture::id(9))), "never bought again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,13 +164,36 @@ async fn the_shelf_keeps_the_newest_and_touches_nothing_else() {
     assert!(one.is_ok() && matches!(other, Err(BackupError::Busy)), "one at a time");
 }
 
+fn tombstone(number: u64) -> Tombstone {
+    Tombstone { task: fixture::id(number), request: [3; 16], removed: made(), has_file: true }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_was_removed_while_the_backup_was_made_is_restored_as_removed() {
+    let folder = TempDir::new().unwrap();
+    let mut writer = Writer::new();
+    write_header(&mut writer, made());
+    write_task(&mut writer, &task(1).succeeded());
+    write_tombstone(&mut writer, &tombstone(1));
+    writer.trailer(&Summary { tasks: 1, tombstones: 1, ..Summary::default() });
+    let file = folder.path().join("tasks.backup");
+    fs::write(&file, writer.take()).unwrap();
+    let into = folder.path().join("store");
+    restore(&file, &into, Waiting::AsItWas).await.unwrap();
+    let restored = store::open(&StoreSettings::new(&into)).await.unwrap();
+    assert_eq!(restored.load(fixture::id(1)).await.unwrap(), None);
+    let known = restored.recall(&task(1).submission.request_id).await.unwrap();
+    assert_eq!(known, Some(Creation::Removed(fixture::id(1))));
+}
+
 /// A small file.
 fn small() -> Vec<u8> {
     let mut writer = Writer::new();
     write_header(&mut writer, made());
     write_note(&mut writer, "callback_key".into(), vec![7; 32]);
     write_task(&mut writer, &task(1).running());
-    writer.trailer(1, 1);
+    write_tombstone(&mut writer, &tombstone(2));
+    writer.trailer(&Summary { tasks: 1, notes: 1, tombstones: 1, damaged: 0 });
     writer.take()
 }
 
@@ -181,7 +209,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Entry>, BadFile> {
 #[test]
 fn every_cut_and_every_flipped_bit_is_noticed() {
     let whole = small();
-    assert_eq!(read(&whole).unwrap().len(), 2);
+    assert_eq!(read(&whole).unwrap().len(), 3);
     for length in 0..whole.len() {
         assert!(read(&whole[..length]).is_err(), "length {length}");
     }
@@ -199,7 +227,7 @@ fn records_that_are_left_out_or_doubled_are_noticed() {
         let mut writer = Writer::new();
         write_header(&mut writer, made());
         (0..copies).for_each(|_| write_task(&mut writer, &task(1)));
-        writer.trailer(tasks, 0);
+        writer.trailer(&Summary { tasks, ..Summary::default() });
         let bad = read(&writer.take()).unwrap_err();
         assert!(bad.to_string().contains("another number of records"), "{bad}");
     }
@@ -234,7 +262,7 @@ proptest! {
         write_header(&mut file, made());
         let mut bytes = file.take();
         for (kind, content) in bodies {
-            let body = [&[if kind < 200 { kind % 4 } else { 255 }][..], &content].concat();
+            let body = [&[if kind < 200 { kind % 6 } else { 255 }][..], &content].concat();
             bytes.extend((body.len() as u32).to_be_bytes());
             bytes.extend(crc32c::crc32c(&body).to_be_bytes());
             bytes.extend(body);

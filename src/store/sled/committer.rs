@@ -8,11 +8,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::shared::Shared;
 use super::write::Batch;
-use crate::store::contract::{Commit, StoreError};
+use crate::store::contract::{Commit, StoreError, Tombstone};
 use crate::store::envelope::Kind;
 use crate::store::index::{Durable, Index, RequestKey};
 use crate::store::receipts::{money_of, receipt};
-use crate::store::rows::{Parts, Row, Rows, part_key};
+use crate::store::rows::{Parts, Row, Rows, head_key, part_key};
+use crate::store::tombstone;
 use crate::task::id::{Revision, TaskId};
 use crate::task::state::Task;
 
@@ -41,6 +42,10 @@ pub(super) enum Change {
     Commit { expected: Revision, task: Arc<Task>, rows: Rows, answer: Answer<Commit> },
     /// A note and its row.
     Note { name: String, value: Vec<u8>, row: Row, answer: Answer<()> },
+    /// A tombstone and its row; with a revision, in the place of its task.
+    Bury { expected: Option<Revision>, tombstone: Tombstone, row: Row, answer: Answer<Commit> },
+    /// A tombstone less.
+    Forget { id: TaskId, answer: Answer<()> },
     /// Nothing more will come.
     Close { answer: oneshot::Sender<()> },
 }
@@ -49,8 +54,8 @@ impl Change {
     fn bytes(&self) -> usize {
         match self {
             Self::Create { rows, .. } | Self::Commit { rows, .. } => rows.bytes(),
-            Self::Note { row, .. } => row.1.len(),
-            Self::Close { .. } => 0,
+            Self::Note { row, .. } | Self::Bury { row, .. } => row.1.len(),
+            Self::Forget { .. } | Self::Close { .. } => 0,
         }
     }
 }
@@ -103,6 +108,7 @@ fn fill(
 async fn write(shared: &Arc<Shared>, plan: Plan) -> bool {
     let Plan { batch, receipts, effects, answers, tasks: _, requests: _ } = plan;
     if !effects.is_empty() {
+        shared.announce(&effects);
         if let Err(reason) = shared.sync(batch, receipts).await {
             shared.stop(&reason);
             return false;
@@ -121,6 +127,10 @@ pub(super) enum Effect {
     Task(Arc<Task>, Parts),
     /// A note as it is now.
     Note(String, Vec<u8>),
+    /// A tombstone as it is now.
+    Bury(Tombstone),
+    /// A tombstone that is no more.
+    Forget(TaskId),
 }
 
 /// An answer that must wait for the sync: even Stale and Earlier may be so only
@@ -128,7 +138,7 @@ pub(super) enum Effect {
 enum Waiting {
     Create(Answer<Verdict>, Result<Verdict, StoreError>),
     Commit(Answer<Commit>, Result<Commit, StoreError>),
-    Note(Answer<()>),
+    Done(Answer<()>),
 }
 
 impl Waiting {
@@ -137,7 +147,7 @@ impl Waiting {
         match self {
             Self::Create(answer, result) => drop(answer.send(result)),
             Self::Commit(answer, result) => drop(answer.send(result)),
-            Self::Note(answer) => drop(answer.send(Ok(()))),
+            Self::Done(answer) => drop(answer.send(Ok(()))),
         }
     }
 }
@@ -149,7 +159,8 @@ struct Plan {
     receipts: Vec<Vec<u8>>,
     effects: Vec<Effect>,
     answers: Vec<Waiting>,
-    tasks: HashMap<TaskId, Durable>,
+    /// Nothing stands for a task that goes.
+    tasks: HashMap<TaskId, Option<Durable>>,
     requests: HashMap<RequestKey, TaskId>,
 }
 
@@ -175,7 +186,19 @@ impl Plan {
             Change::Note { name, value, row: (key, row), answer } => {
                 self.batch.insert(key, row);
                 self.effects.push(Effect::Note(name, value));
-                self.answers.push(Waiting::Note(answer));
+                self.answers.push(Waiting::Done(answer));
+            }
+            Change::Bury { expected, tombstone, row, answer } => {
+                let verdict = self.judge_removal(expected, tombstone.task, index);
+                if let Ok(Commit::Committed) = verdict {
+                    self.bury(tombstone, row, index);
+                }
+                self.answers.push(Waiting::Commit(answer, verdict));
+            }
+            Change::Forget { id, answer } => {
+                self.batch.remove(tombstone::key(id));
+                self.effects.push(Effect::Forget(id));
+                self.answers.push(Waiting::Done(answer));
             }
             Change::Close { answer } => drop(answer),
         }
@@ -184,7 +207,8 @@ impl Plan {
     fn judge_create(&self, task: &Task, request: RequestKey, index: &Index) -> Result<Verdict, StoreError> {
         let earlier = self.requests.get(&request).copied().or_else(|| index.request(&request));
         // An id that is taken is never overwritten, whoever asks.
-        let earlier = earlier.or_else(|| self.durable(task.id, index).map(|_| task.id));
+        let taken = self.tasks.contains_key(&task.id) || index.durable(task.id).is_some() || index.is_buried(task.id);
+        let earlier = earlier.or(taken.then_some(task.id));
         refuse_damaged(earlier.unwrap_or(task.id), index)?;
         Ok(earlier.map_or(Verdict::Created, Verdict::Earlier))
     }
@@ -196,7 +220,29 @@ impl Plan {
     }
 
     fn durable(&self, id: TaskId, index: &Index) -> Option<Durable> {
-        self.tasks.get(&id).copied().or_else(|| index.durable(id))
+        self.tasks.get(&id).copied().unwrap_or_else(|| index.durable(id))
+    }
+
+    /// Whether a tombstone may be written: at any time, unless it takes the place of
+    /// a task that has moved on.
+    fn judge_removal(&self, expected: Option<Revision>, id: TaskId, index: &Index) -> Result<Commit, StoreError> {
+        refuse_damaged(id, index)?;
+        let now = self.durable(id, index).map(|durable| durable.revision);
+        Ok(if expected == now { Commit::Committed } else { Commit::Stale })
+    }
+
+    /// Writes a tombstone and takes away what there is of its task.
+    fn bury(&mut self, tombstone: Tombstone, row: Row, index: &Index) {
+        let id = tombstone.task;
+        if let Some(Durable { parts, .. }) = self.durable(id, index) {
+            self.batch.remove(head_key(id));
+            for (kind, count) in [(Kind::StatePart, parts.state), (Kind::SubmissionPart, parts.submission)] {
+                (0..count).for_each(|number| self.batch.remove(part_key(kind, id, number)));
+            }
+        }
+        self.batch.insert(row.0, row.1);
+        self.tasks.insert(id, None);
+        self.effects.push(Effect::Bury(tombstone));
     }
 
     fn put(&mut self, task: Arc<Task>, rows: Rows, before: Durable) {
@@ -211,7 +257,7 @@ impl Plan {
         if money != before.money {
             self.receipts.push(receipt(&task, before.money == 0));
         }
-        self.tasks.insert(task.id, Durable { revision: task.revision, parts, money });
+        self.tasks.insert(task.id, Some(Durable { revision: task.revision, parts, money }));
         self.effects.push(Effect::Task(task, parts));
     }
 }

@@ -20,7 +20,7 @@ mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -31,10 +31,11 @@ pub use self::open::OpenError;
 use self::committer::{Change, Verdict};
 use self::open::Opened;
 use self::shared::{BATCH_LIMIT, Shared};
-use super::contract::{Commit, Creation, Filter, StoreError, TaskStore};
+use super::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
 use super::envelope::{Kind, seal};
 use super::index::{Durable, Index, RequestKey};
 use super::rows::{Unread, changed_rows, new_rows, read_task};
+use super::tombstone::tombstone_row;
 use crate::task::id::{RequestId, Revision, TaskId};
 use crate::task::state::Task;
 
@@ -163,19 +164,23 @@ impl SledStore {
     }
 
     /// Reads tasks in one go, in a blocking thread; then waits until what was read
-    /// is durable, for sled shows what it has not synced. Damaged ones are answers.
+    /// is durable, for sled shows what it has not synced. Damaged ones are answers,
+    /// removed ones are left out.
     async fn read(&self, ids: Vec<TaskId>) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         let opened = self.shared.opened()?;
         let reading = tokio::task::spawn_blocking(move || ids.into_iter().map(|id| read_one(&opened, id)).collect());
-        let tasks: Vec<Result<Task, StoreError>> = reading.await.map_err(|error| self.failed_read(&error))?;
-        for task in &tasks {
-            match task {
+        let read: Vec<Result<Task, StoreError>> = reading.await.map_err(|error| self.failed_read(&error))?;
+        let mut tasks = Vec::with_capacity(read.len());
+        for task in read {
+            match &task {
                 Ok(task) => self.shared.durable(task.id, task.revision).await?,
+                Err(StoreError::Damaged { id, .. }) if self.shared.is_gone(*id).await? => continue,
                 Err(StoreError::Damaged { id, reason }) => {
                     tracing::error!(task_id = %id, reason, "a task is damaged");
                 }
                 Err(error) => self.shared.stop(&error.to_string()),
             }
+            tasks.push(task);
         }
         Ok(tasks)
     }
@@ -211,10 +216,11 @@ impl SledStore {
         }
     }
 
-    /// The task that has the request id.
-    async fn earlier(&self, id: TaskId) -> Result<Arc<Task>, StoreError> {
-        let vanished = || StoreError::Damaged { id, reason: "its row has vanished".to_owned() };
-        self.load(id).await?.ok_or_else(vanished)
+    /// What is there of a task whose request id is repeated; nothing when it has
+    /// just been forgotten.
+    async fn earlier(&self, id: TaskId) -> Result<Option<Creation>, StoreError> {
+        let task = self.load(id).await?.map(Creation::Earlier);
+        Ok(task.or_else(|| self.shared.index().is_buried(id).then_some(Creation::Removed(id))))
     }
 
     fn alive(&self) -> Result<(), StoreError> {
@@ -239,19 +245,25 @@ fn read_one(opened: &Opened, id: TaskId) -> Result<Task, StoreError> {
 impl TaskStore for SledStore {
     async fn create(&self, task: Arc<Task>) -> Result<Creation, StoreError> {
         self.alive()?;
-        let rows = new_rows(&task)?;
         let request = RequestKey::of(&task.submission.request_id);
-        match self.change(|answer| Change::Create { task, request, rows, answer }).await?? {
-            Verdict::Created => Ok(Creation::Created),
-            Verdict::Earlier(id) => self.earlier(id).await.map(Creation::Earlier),
+        loop {
+            let (task, rows) = (Arc::clone(&task), new_rows(&task)?);
+            match self.change(|answer| Change::Create { task, request, rows, answer }).await?? {
+                Verdict::Created => return Ok(Creation::Created),
+                Verdict::Earlier(id) => {
+                    if let Some(creation) = self.earlier(id).await? {
+                        return Ok(creation);
+                    }
+                }
+            }
         }
     }
 
-    async fn recall(&self, request: &RequestId) -> Result<Option<Arc<Task>>, StoreError> {
+    async fn recall(&self, request: &RequestId) -> Result<Option<Creation>, StoreError> {
         self.alive()?;
         let earlier = self.shared.index().request(&RequestKey::of(request));
         match earlier {
-            Some(id) => self.earlier(id).await.map(Some),
+            Some(id) => self.earlier(id).await,
             None => Ok(None),
         }
     }
@@ -268,6 +280,38 @@ impl TaskStore for SledStore {
         // Where the submission is never changes, so it may be asked for beforehand.
         let rows = changed_rows(&task, durable.parts.submission)?;
         self.change(|answer| Change::Commit { expected, task, rows, answer }).await?
+    }
+
+    async fn remove(&self, expected: Revision, id: TaskId, now: SystemTime) -> Result<Option<Tombstone>, StoreError> {
+        // A revision never changes, so whether it is open may be asked beforehand.
+        let task = self.load(id).await?.filter(|task| task.revision == expected && !task.is_open());
+        let Some(task) = task else { return Ok(None) };
+        let RequestKey(request) = RequestKey::of(&task.submission.request_id);
+        let tombstone = Tombstone { task: id, request, removed: now, has_file: true };
+        let (expected, row) = (Some(expected), tombstone_row(&tombstone)?);
+        let removed = self.change(|answer| Change::Bury { expected, tombstone, row, answer }).await??;
+        Ok((removed == Commit::Committed).then_some(tombstone))
+    }
+
+    async fn bury(&self, tombstone: Tombstone) -> Result<(), StoreError> {
+        self.alive()?;
+        let (expected, row) = (None, tombstone_row(&tombstone)?);
+        match self.change(|answer| Change::Bury { expected, tombstone, row, answer }).await?? {
+            Commit::Committed => Ok(()),
+            Commit::Stale => {
+                Err(StoreError::Damaged { id: tombstone.task, reason: "it has a tombstone and is there".to_owned() })
+            }
+        }
+    }
+
+    async fn forget(&self, id: TaskId) -> Result<(), StoreError> {
+        self.alive()?;
+        self.change(|answer| Change::Forget { id, answer }).await?
+    }
+
+    async fn tombstones(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<Tombstone>, StoreError> {
+        self.alive()?;
+        Ok(self.shared.index().tombstones_after(after, limit))
     }
 
     async fn load(&self, id: TaskId) -> Result<Option<Arc<Task>>, StoreError> {

@@ -10,6 +10,7 @@ use crate::store::envelope::{Kind, unseal};
 use crate::store::index::{Index, RequestKey};
 use crate::store::rows::{Unread, id_of_head, read_task, salvage_request_id};
 use crate::store::set::Sums;
+use crate::store::tombstone;
 use crate::task::id::TaskId;
 
 impl Opened {
@@ -34,6 +35,11 @@ impl Opened {
                 match payload {
                     Ok(value) => index.put_note(name, value.to_vec()),
                     Err(reason) => tracing::error!(note = name, %reason, "a note is damaged and left out"),
+                }
+            } else if kind == Kind::Tombstone as u8 {
+                match tombstone::read_row(&key, &row) {
+                    Some(tombstone) => index.bury(tombstone),
+                    None => tracing::error!(key = ?key.as_ref(), "a damaged tombstone is left out"),
                 }
             } else if kind == Kind::Head as u8 {
                 let Some(id) = id_of_head(&key) else {

@@ -111,6 +111,20 @@ impl Shared {
         self.in_flight.store(u64::MAX, Ordering::Release);
     }
 
+    /// Lets readers know which tasks are about to go: rows that they miss from here
+    /// on are no damage.
+    pub(super) fn announce(&self, effects: &[Effect]) {
+        let leaving = |effect: &Effect| match effect {
+            Effect::Bury(tombstone) => Some(tombstone.task),
+            _ => None,
+        };
+        let leaving: Vec<_> = effects.iter().filter_map(leaving).collect();
+        if !leaving.is_empty() {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            leaving.into_iter().for_each(|id| index.leave(id));
+        }
+    }
+
     /// Lets everybody see what a synced batch has changed.
     pub(super) fn publish(&self, effects: Vec<Effect>) {
         self.changes.fetch_add(effects.len() as u64, Ordering::Relaxed);
@@ -120,6 +134,8 @@ impl Shared {
                 match effect {
                     Effect::Task(task, parts) => index.put(&task, parts),
                     Effect::Note(name, value) => index.put_note(name, value),
+                    Effect::Bury(tombstone) => index.bury(tombstone),
+                    Effect::Forget(id) => index.forget(id),
                 }
             }
         }
@@ -133,8 +149,31 @@ impl Shared {
             if self.ended.get().is_some() {
                 return Err(self.why_stopped());
             }
-            if self.index().durable(id).is_some_and(|durable| durable.revision >= revision) {
+            // One that is known no more was removed since it was read.
+            if self.index().durable(id).is_none_or(|durable| durable.revision >= revision) {
                 return Ok(());
+            }
+            // The sender lives as long as we do.
+            let _ = published.changed().await;
+        }
+    }
+
+    /// Whether a task whose rows were missed has been removed. Waits while it is
+    /// being removed.
+    pub(super) async fn is_gone(&self, id: TaskId) -> Result<bool, StoreError> {
+        let mut published = self.published.subscribe();
+        loop {
+            if self.ended.get().is_some() {
+                return Err(self.why_stopped());
+            }
+            {
+                let index = self.index();
+                if index.durable(id).is_none() {
+                    return Ok(true);
+                }
+                if !index.is_leaving(id) {
+                    return Ok(false);
+                }
             }
             // The sender lives as long as we do.
             let _ = published.changed().await;
