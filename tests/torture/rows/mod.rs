@@ -2,8 +2,9 @@
 //! in the list.
 
 mod kills;
+mod watch;
 
 use crate::run::Row;
 
 /// Every row, in the order of the plan.
-pub const ALL: &[Row] = &[kills::ROW];
+pub const ALL: &[Row] = &[kills::ROW, watch::ROW];
