@@ -12,7 +12,7 @@ use cap::Cap;
 use libfuzzer_sys::fuzz_target;
 use videogen::fuzzing::{Target, target};
 
-/// What one input of at most 8 KiB may make us hold, in bytes.
+/// What one input of at most 4 KiB may make us hold, in bytes.
 const ROOM: usize = 4 << 20;
 
 #[global_allocator]

@@ -36,8 +36,9 @@ fn assert_public_host(url: &Url) {
             let name = name.strip_suffix('.').unwrap_or(name);
             let last = name.rsplit('.').next().unwrap_or_default();
             // A resolver would read a name that ends in a number as an address.
-            let numeric = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
-            let local = ["localhost", "local", "internal"].contains(&last) || name.ends_with("home.arpa");
+            let hex = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let numeric = hex || last.bytes().all(|byte| byte.is_ascii_digit());
+            let local = ["localhost", "local", "internal"].contains(&last) || name.ends_with(".home.arpa");
             assert!(name.contains('.') && !numeric && !local, "{url}");
             assert!(name.bytes().all(|byte| !byte.is_ascii_control() && !b" %/?#@\\:".contains(&byte)), "{url}");
         }
