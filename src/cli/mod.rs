@@ -9,6 +9,7 @@ mod demo;
 mod download;
 mod fetch;
 mod follow;
+mod fsck;
 mod generate;
 mod get;
 mod health;
@@ -16,6 +17,7 @@ mod json;
 mod list;
 mod models;
 mod progress;
+mod repair;
 mod request;
 mod restore;
 mod serve;
@@ -73,6 +75,8 @@ enum Command {
     Config(config::ConfigArgs),
     Backup(backup::BackupArgs),
     Restore(restore::RestoreArgs),
+    Fsck(fsck::FsckArgs),
+    Repair(repair::RepairArgs),
 }
 
 /// Runs the command line of this process.
@@ -113,6 +117,8 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Trouble> {
         Command::Config(args) => config::run(args),
         Command::Backup(args) => backup::run(args).await,
         Command::Restore(args) => restore::run(args).await,
+        Command::Fsck(args) => fsck::run(args).await,
+        Command::Repair(args) => repair::run(args).await,
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct SettingsArgs {
     admin_listen: Option<String>,
 
     /// The folder of the tasks. store.path [default: ./videogen-data/store]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, visible_alias = "store", value_name = "FOLDER")]
     store_path: Option<String>,
 
     /// Where videos are kept. archive.url [default: file:./videogen-data/videos]

@@ -18,13 +18,18 @@ pub(super) enum Outcome {
     TaskFailed,
     /// The user left; the task goes on.
     Interrupted,
+    /// Something was wrong and is not any more.
+    Repaired,
+    /// Something is wrong that only a human can judge.
+    NeedsHuman,
 }
 
 impl Outcome {
     pub(super) fn exit_code(self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::TaskFailed => 1,
+            Self::TaskFailed | Self::Repaired => 1,
+            Self::NeedsHuman => 2,
             Self::Interrupted => 130,
         }
     }
@@ -41,6 +46,8 @@ pub(super) enum Trouble {
     Usage(String),
     /// Something on this machine went wrong.
     Local(String),
+    /// A check or a repair that could not run at all.
+    CannotRun(String),
 }
 
 impl Trouble {
@@ -51,7 +58,7 @@ impl Trouble {
                 Code::Internal | Code::DataLoss | Code::Unknown => 1,
                 _ => 2,
             },
-            Self::Unreachable { .. } => 3,
+            Self::Unreachable { .. } | Self::CannotRun(_) => 3,
             Self::Usage(_) => 2,
             Self::Local(_) => 1,
         }
@@ -72,7 +79,7 @@ impl fmt::Display for Trouble {
                 write_status(f, status)?;
                 write!(f, "\n  no answer from {server}; 'videogen serve' starts a server, --server names another")
             }
-            Self::Usage(message) | Self::Local(message) => write!(f, "error: {message}"),
+            Self::Usage(message) | Self::Local(message) | Self::CannotRun(message) => write!(f, "error: {message}"),
         }
     }
 }

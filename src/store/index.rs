@@ -196,6 +196,16 @@ impl Index {
         self.open.len()
     }
 
+    /// Whether anything may still happen to a task.
+    pub(super) fn is_open(&self, id: TaskId) -> bool {
+        self.open.contains(&id)
+    }
+
+    /// All tasks that were not set aside, oldest first.
+    pub(super) fn ids(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks.keys().copied()
+    }
+
     /// The open tasks after `after`, oldest first.
     pub(super) fn open_after(&self, after: Option<TaskId>, limit: usize) -> Vec<TaskId> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);

@@ -8,7 +8,6 @@ mod envelope;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod index;
-#[cfg_attr(not(test), expect(dead_code, reason = "read by fsck and repair, which come next"))]
 mod receipts;
 mod record;
 mod rows;
@@ -21,7 +20,9 @@ mod conformance;
 
 use std::sync::Arc;
 
-pub use self::sled::{OpenError, SledStore, Stats, StoreSettings, abort_when_its_threads_panic};
+pub use self::sled::{
+    Checked, OpenError, Repaired, Report, SledStore, Stats, StoreSettings, abort_when_its_threads_panic, check, repair,
+};
 
 /// Opens the store that the settings name. Needs a tokio runtime.
 pub async fn open(settings: &StoreSettings) -> Result<Arc<SledStore>, OpenError> {

@@ -101,6 +101,14 @@ pub(super) fn part_key(kind: Kind, id: TaskId, number: u16) -> [u8; 19] {
     key
 }
 
+/// The kind, the task and the number that an overflow row's key names.
+pub(super) fn part_of(key: &[u8]) -> Option<(Kind, TaskId, u16)> {
+    let (kind, rest) = key.split_first()?;
+    let kind = [Kind::StatePart, Kind::SubmissionPart].into_iter().find(|known| *known as u8 == *kind)?;
+    let (id, number) = rest.split_first_chunk::<16>()?;
+    Some((kind, TaskId::from_bytes(*id), u16::from_be_bytes(number.try_into().ok()?)))
+}
+
 /// A new task's rows.
 pub(super) fn new_rows(task: &Task) -> Result<Rows, StoreError> {
     let submission = write_submission(&task.submission);

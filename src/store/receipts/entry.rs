@@ -1,7 +1,9 @@
 //! One entry of the log: a mark, a length, a checksum, the commit that it is of and
-//! its place among the entries of that commit. Whatever lies between two entries
-//! is passed over and counted.
+//! its place among the entries of that commit. Each stands twice, one right after
+//! the other: where both are damaged, the one tells what the other has lost.
+//! Whatever lies between entries is passed over and counted.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Mark 8, length 4, checksum 4, commit 8, place 4, entries of the commit 4.
@@ -11,7 +13,7 @@ pub(super) const HEADER: usize = 32;
 const CHECKED: usize = 16;
 
 /// One entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry<'a> {
     /// The commit that it is of.
     pub(super) commit: u64,
@@ -20,12 +22,15 @@ pub(super) struct Entry<'a> {
     /// How many there are.
     pub(super) count: u32,
     /// What it holds.
-    pub(super) payload: &'a [u8],
+    pub(super) payload: Cow<'a, [u8]>,
 }
 
-/// Appends an entry. The mark is the store's own number, which nobody outside
+/// Bytes in which two copies may differ and still be put together.
+const HEALABLE: usize = 10;
+
+/// Appends an entry, twice. The mark is the store's own number, which nobody outside
 /// knows: no content can pass for an entry.
-pub(super) fn encode(store: u64, entry: Entry<'_>, into: &mut Vec<u8>) {
+pub(super) fn encode(store: u64, entry: &Entry<'_>, into: &mut Vec<u8>) {
     let start = into.len();
     let length = u32::try_from(entry.payload.len()).unwrap_or(u32::MAX);
     into.extend_from_slice(&store.to_be_bytes());
@@ -34,9 +39,10 @@ pub(super) fn encode(store: u64, entry: Entry<'_>, into: &mut Vec<u8>) {
     into.extend_from_slice(&entry.commit.to_be_bytes());
     into.extend_from_slice(&entry.place.to_be_bytes());
     into.extend_from_slice(&entry.count.to_be_bytes());
-    into.extend_from_slice(entry.payload);
+    into.extend_from_slice(&entry.payload);
     let crc = checksum(length, &into[start + CHECKED..]);
     into[start + 12..start + CHECKED].copy_from_slice(&crc.to_be_bytes());
+    into.extend_from_within(start..);
 }
 
 fn checksum(length: u32, rest: &[u8]) -> u32 {
@@ -68,11 +74,40 @@ pub(super) fn scan(store: u64, bytes: &[u8]) -> Scan<'_> {
         }
         // Damage that begins where an entry ended is a new place.
         found.damaged += usize::from(position == found.end);
-        let rest = &bytes[position + 1..];
-        let next = rest.windows(mark.len()).position(|window| window == mark);
-        position = next.map_or(bytes.len(), |next| position + 1 + next);
+        let rest = &bytes[position..];
+        let next = rest.windows(mark.len()).skip(1).position(|window| window == mark).map(|next| next + 1);
+        if let Some((entry, size)) = heal(&mark, rest, next) {
+            found.entries.push(entry);
+            position += 2 * size;
+            found.end = position;
+            continue;
+        }
+        position = next.map_or(bytes.len(), |next| position + next);
     }
     found
+}
+
+/// Puts an entry together of two damaged copies. Their size is told by the first
+/// one's header, or by the mark of the second.
+fn heal(mark: &[u8; 8], bytes: &[u8], next: Option<usize>) -> Option<(Entry<'static>, usize)> {
+    let length = bytes.get(8..12).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
+    let told = length.and_then(|length| HEADER.checked_add(length as usize));
+    [told, next].into_iter().flatten().find_map(|size| {
+        let (one, two) = (bytes.get(..size)?, bytes.get(size..size.checked_mul(2)?)?);
+        let differing: Vec<usize> = (0..size).filter(|at| one[*at] != two[*at]).take(HEALABLE + 1).collect();
+        if differing.len() > HEALABLE {
+            return None;
+        }
+        (0..1u32 << differing.len()).find_map(|choice| {
+            let mut whole = one.to_vec();
+            for (_, at) in differing.iter().enumerate().filter(|(bit, _)| choice >> bit & 1 == 1) {
+                whole[*at] = two[*at];
+            }
+            let (entry, read) = read(mark, &whole)?;
+            let entry = Entry { payload: Cow::Owned(entry.payload.into_owned()), ..entry };
+            (read == size).then_some((entry, size))
+        })
+    })
 }
 
 fn read<'a>(mark: &[u8; 8], bytes: &'a [u8]) -> Option<(Entry<'a>, usize)> {
@@ -88,7 +123,7 @@ fn read<'a>(mark: &[u8; 8], bytes: &'a [u8]) -> Option<(Entry<'a>, usize)> {
         return None;
     }
     let commit = u64::from(number(16)) << 32 | u64::from(number(20));
-    Some((Entry { commit, place: number(24), count: number(28), payload: &whole[HEADER..] }, size))
+    Some((Entry { commit, place: number(24), count: number(28), payload: Cow::Borrowed(&whole[HEADER..]) }, size))
 }
 
 impl Scan<'_> {

@@ -117,9 +117,13 @@ impl ReceiptLog {
         Ok(log)
     }
 
-    /// Appends the receipts of a commit and waits until they are on the disk. Each
-    /// is written twice, so that one damaged place costs none. Blocks; after an
-    /// error there must be no further call.
+    /// Where the files are.
+    pub(in crate::store) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Appends the receipts of a commit and waits until they are on the disk.
+    /// Blocks; after an error there must be no further call.
     pub(in crate::store) fn append(
         &mut self,
         commit: u64,
@@ -129,7 +133,7 @@ impl ReceiptLog {
         let count = u32::try_from(count).map_err(|_| io::Error::other("too many receipts in one commit"))?;
         let mut piece = Vec::new();
         for (place, receipt) in (0..).zip(receipts) {
-            encode(self.store, Entry { commit, place, count, payload: &receipt? }, &mut piece);
+            encode(self.store, &Entry { commit, place, count, payload: receipt?.into() }, &mut piece);
             if piece.len() > PIECE_BYTES {
                 self.write(commit, &mut piece)?;
             }
@@ -139,7 +143,6 @@ impl ReceiptLog {
     }
 
     fn write(&mut self, commit: u64, piece: &mut Vec<u8>) -> io::Result<()> {
-        piece.extend_from_within(..);
         self.file(commit)?.write_all(piece)?;
         self.size += piece.len() as u64;
         piece.clear();
@@ -174,7 +177,9 @@ pub(in crate::store) fn prune(folder: &Path, open: impl Fn(TaskId) -> bool) -> i
     for segment in segments {
         let bytes = fs::read(&segment.path)?;
         let speaks_of_open = scan(segment.store, &bytes).entries.iter().any(|entry| {
-            let id = wire::Receipt::decode(entry.payload).ok().and_then(|receipt| receipt.id.as_ref().try_into().ok());
+            let id = wire::Receipt::decode(entry.payload.as_ref())
+                .ok()
+                .and_then(|receipt| receipt.id.as_ref().try_into().ok());
             id.is_some_and(|id| open(TaskId::from_bytes(id)))
         });
         if !speaks_of_open {

@@ -10,14 +10,16 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use prost::Message;
 
-pub(super) use self::log::{ReceiptLog, Tail, has_any, segments};
+pub(super) use self::log::{ReceiptLog, Tail, has_any, prune, segments};
 
 use self::entry::{Entry, scan};
 use super::record::{BadRecord, read_state, read_submission, wire, write_state, write_submission};
 use crate::task::id::{Revision, TaskId};
+use crate::task::spec::Submission;
 use crate::task::state::Task;
 
 /// Tells whether a receipt is due: changes when money facts do. 0 for a task that
@@ -68,7 +70,12 @@ impl Paid {
     /// The task as its receipts tell it.
     pub(super) fn task(&self, id: TaskId) -> Result<Task, BadRecord> {
         let submission = self.submission.as_deref().ok_or(BadRecord::Missing("the receipt of the submission"))?;
-        read_state(&self.state, id, self.revision, read_submission(submission)?.into())
+        self.task_of(id, read_submission(submission)?.into())
+    }
+
+    /// The task whose submission is known from elsewhere.
+    pub(super) fn task_of(&self, id: TaskId, submission: Arc<Submission>) -> Result<Task, BadRecord> {
+        read_state(&self.state, id, self.revision, submission)
     }
 }
 
@@ -100,7 +107,7 @@ pub(super) fn read_all(folder: &Path) -> io::Result<Told> {
 impl Told {
     fn take(&mut self, entry: &Entry<'_>) {
         self.last = self.last.max(entry.commit);
-        let Ok(receipt) = wire::Receipt::decode(entry.payload) else {
+        let Ok(receipt) = wire::Receipt::decode(entry.payload.as_ref()) else {
             self.damaged += 1;
             return;
         };

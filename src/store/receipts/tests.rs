@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::entry::{Entry, HEADER, encode, scan};
-use super::log::prune;
 use super::*;
 use crate::task::fixture::{self, task};
 use crate::task::state::State;
@@ -66,8 +65,8 @@ fn a_log_cut_at_any_byte_ends_with_the_last_whole_commit_and_goes_on() {
     let before = std::fs::read(&path).unwrap().len();
     append(&mut first, 2, &[receipt(&task(2).running(), true), receipt(&task(3).running(), true)]);
     let bytes = std::fs::read(&path).unwrap();
-    // Both receipts once are the whole commit.
-    let whole = before + (bytes.len() - before) / 2;
+    // The whole commit but for the second copy of its last receipt.
+    let whole = before + (bytes.len() - before) / 4 * 3;
     for length in 0..=bytes.len() {
         std::fs::write(&path, &bytes[..length]).unwrap();
         let tail = Tail::look(folder.path(), STORE).unwrap();
@@ -105,6 +104,28 @@ fn one_damaged_place_costs_no_receipt() {
         assert!(tasks.iter().all(|task| told.tasks[&task.id].task(task.id).as_ref() == Ok(task)), "{position}");
         let tail = Tail::look(folder.path(), STORE).unwrap();
         assert_eq!((tail.last, tail.damaged), (5, true), "{position}");
+    }
+}
+
+#[test]
+fn two_damaged_copies_heal_one_another() {
+    let task = task(1).running().with_image_of(3000);
+    let mut whole = Vec::new();
+    let payload = receipt(&task, true);
+    encode(STORE, &Entry { commit: 3, place: 0, count: 1, payload: payload.clone().into() }, &mut whole);
+    let size = whole.len() / 2;
+    for step in 1..200 {
+        let mut damaged = whole.clone();
+        for (number, place) in [7, 900, size + 1, size + 2000, size + 2001].into_iter().enumerate() {
+            let place = (place + step * 13) % size + if number < 2 { 0 } else { size };
+            // The mark and the length of the one tell where the other begins.
+            if place >= 12 {
+                damaged[place] ^= 0x77;
+            }
+        }
+        let found = scan(STORE, &damaged);
+        assert_eq!(found.entries[0].payload, payload, "{step}");
+        assert!(found.damaged >= 1);
     }
 }
 
@@ -162,12 +183,12 @@ proptest! {
 
     #[test]
     fn entries_between_garbage_are_found(garbage in proptest::collection::vec(any::<u8>(), 1..60), payload in proptest::collection::vec(any::<u8>(), 0..60)) {
-        let entry = Entry { commit: 7, place: 0, count: 1, payload: &payload };
+        let entry = Entry { commit: 7, place: 0, count: 1, payload: payload.into() };
         let mut bytes = garbage.clone();
-        encode(STORE, entry, &mut bytes);
+        encode(STORE, &entry, &mut bytes);
         bytes.extend_from_slice(&garbage);
         let found = scan(STORE, &bytes);
-        prop_assert_eq!(&found.entries, &vec![entry]);
+        prop_assert_eq!(&found.entries, &vec![entry.clone(), entry]);
         prop_assert_eq!(found.damaged, 2);
     }
 }

@@ -2,6 +2,9 @@
 //! rules are kept: one writer, one tree, rows of at most 4 KiB, our own sync
 //! before every answer, and a full stop after the first error.
 
+mod check;
+#[cfg(test)]
+mod check_tests;
 mod committer;
 #[cfg(test)]
 mod golden;
@@ -9,8 +12,10 @@ mod open;
 mod receipts;
 #[cfg(test)]
 mod receipts_tests;
+mod repair;
 mod scan;
 mod schema;
+mod scrub;
 #[cfg(test)]
 mod set_tests;
 mod shared;
@@ -18,6 +23,7 @@ mod shared;
 mod tests;
 mod write;
 
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +32,9 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::check::{Checked, Report, check};
 pub use self::open::OpenError;
+pub use self::repair::{Repaired, repair};
 
 use self::committer::{Change, Verdict};
 use self::open::Opened;
@@ -54,6 +62,9 @@ const READS: usize = 8;
 /// How many tasks one look into the index passes, lest it hold up the committer.
 const LOOK: usize = 4096;
 
+/// How often every row is looked at.
+const SCRUB_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// Where and how tasks are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
@@ -65,12 +76,14 @@ pub struct StoreSettings {
     /// How often sled flushes by itself, in milliseconds. None, the default: the
     /// store syncs each batch anyway, and a second flusher is one more that can hang.
     pub flush_every_ms: Option<u64>,
+    /// How often every row is looked at while the store is in use.
+    pub scrub_every: Duration,
 }
 
 impl StoreSettings {
     /// The defaults, in that folder.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), cache_mib: 64, flush_every_ms: None }
+        Self { path: path.into(), cache_mib: 64, flush_every_ms: None, scrub_every: SCRUB_EVERY }
     }
 }
 
@@ -81,6 +94,10 @@ pub struct Stats {
     pub batches: u64,
     /// Changes made durable by them.
     pub changes: u64,
+    /// Looks at every row that have come to their end.
+    pub scrubs: u64,
+    /// Damaged rows that they found.
+    pub rotten: u64,
     /// Tasks that are set aside because their rows are damaged.
     pub damaged: usize,
 }
@@ -122,9 +139,13 @@ impl SledStore {
         let path = settings.path.clone();
         let opening = tokio::task::spawn_blocking(move || {
             let opened = Opened::open(&settings, folder)?;
-            let index = opened.scan(&settings.path)?;
-            opened.keep_receipts(&settings.path, &index)?;
-            Self::start(&settings, opened, index)
+            // Not dropped while a panic goes by: sled would flush, and panic again.
+            let opened = ManuallyDrop::new(opened);
+            let index = opened.scan(&settings.path).and_then(|index| {
+                opened.keep_receipts(&settings.path, &index)?;
+                Ok(index)
+            });
+            Self::start(&settings, ManuallyDrop::into_inner(opened), index?)
         });
         match opening.await {
             Ok(result) => result,
@@ -134,12 +155,17 @@ impl SledStore {
 
     /// Starts committer and watchdog over an open database.
     fn start(settings: &StoreSettings, opened: Opened, index: Index) -> Result<Arc<Self>, OpenError> {
-        Self::start_with(opened, index, BATCH_LIMIT)
+        Self::start_with(opened, index, BATCH_LIMIT, settings.scrub_every)
             .map_err(|error| OpenError::Broken { path: settings.path.clone(), reason: error.to_string() })
     }
 
-    fn start_with(opened: Opened, index: Index, batch_limit: Duration) -> std::io::Result<Arc<Self>> {
-        let shared = Shared::new(opened, index, batch_limit)?;
+    fn start_with(
+        opened: Opened,
+        index: Index,
+        batch_limit: Duration,
+        scrub_every: Duration,
+    ) -> std::io::Result<Arc<Self>> {
+        let shared = Shared::new(opened, index, batch_limit, scrub_every)?;
         let (queue, changes) = mpsc::channel(QUEUE);
         // Its end is told through `stopped`, also when it panics; nothing to join.
         tokio::spawn(committer::run(Arc::clone(&shared), changes));

@@ -11,13 +11,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::StoreSettings;
+use super::repair::MOVING;
 use crate::store::ballast;
 use crate::store::contract::StoreError;
 use crate::store::receipts::ReceiptLog;
 use crate::store::set::SetNote;
 
 /// Held locked as long as the database is open.
-const LOCK_FILE: &str = "videogen.lock";
+pub(super) const LOCK_FILE: &str = "videogen.lock";
 
 /// Written into the database when it is made and never to be changed.
 const SEGMENT_BYTES: usize = 512 * 1024;
@@ -124,6 +125,9 @@ impl Opened {
         let in_folder = |source| OpenError::Folder { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(in_folder)?;
         let lock = lock(path)?;
+        if path.join(MOVING).exists() {
+            return Err(inconsistent(path, "a repair was cut short"));
+        }
         wait_for_sled_to_let_go(path)?;
         remove_unfinished_snapshots(path).map_err(in_folder)?;
         check_space(path)?;
@@ -167,7 +171,7 @@ pub(super) fn inconsistent(path: &Path, reason: impl ToString) -> OpenError {
     OpenError::Inconsistent { path: path.to_owned(), reason: reason.to_string() }
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let in_folder = |source| OpenError::Folder { path: path.to_owned(), source };
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK_FILE));
     let file = file.map_err(in_folder)?;
@@ -225,7 +229,7 @@ fn check_space(path: &Path) -> Result<(), OpenError> {
 }
 
 /// In a thread of its own: sled panics on some damaged files, and may wait for ever.
-fn open_sled(settings: &StoreSettings) -> Result<sled::Db, OpenError> {
+pub(super) fn open_sled(settings: &StoreSettings) -> Result<sled::Db, OpenError> {
     let path = settings.path.as_path();
     let config = sled::Config::new()
         .path(path)

@@ -12,7 +12,7 @@ use super::open::Opened;
 use super::receipts::folder_in;
 use super::tests::{copy, create, open, settings};
 use super::write::Batch;
-use super::{OpenError, SledStore};
+use super::{OpenError, SCRUB_EVERY, SledStore};
 use crate::store::contract::{Commit, StoreError, TaskStore};
 use crate::store::receipts::{Tail, Told, has_any, read_all, segments};
 use crate::store::rows::changed_rows;
@@ -180,7 +180,7 @@ async fn an_error_of_the_receipts_stops_the_store_for_good() {
     let log = crate::store::receipts::ReceiptLog::open(&gone, 1, &tail).unwrap();
     fs::remove_dir(&gone).unwrap();
     *opened.receipts() = Some(log);
-    let store = SledStore::start_with(opened, index, Duration::from_secs(30)).unwrap();
+    let store = SledStore::start_with(opened, index, Duration::from_secs(30), SCRUB_EVERY).unwrap();
     create(&store, 1..2).await;
     let error = store.commit(Revision(1), Arc::new(task(1).next().running())).await.unwrap_err();
     assert!(matches!(&error, StoreError::Stopped(reason) if reason.starts_with("receipts")), "{error}");

@@ -25,29 +25,10 @@ impl Opened {
         for item in self.tree.iter() {
             let (key, row) = item.map_err(|error| broken(path, error))?;
             found.add(&key, &row);
-            let kind = key.first().copied().unwrap_or_default();
-            let payload = unseal(&key, &row);
-            if payload.is_err() {
-                damaged.insert(kind);
+            if unseal(&key, &row).is_err() {
+                damaged.extend(key.first());
             }
-            if kind == Kind::Note as u8 {
-                let name = String::from_utf8_lossy(&key[1..]).into_owned();
-                match payload {
-                    Ok(value) => index.put_note(name, value.to_vec()),
-                    Err(reason) => tracing::error!(note = name, %reason, "a note is damaged and left out"),
-                }
-            } else if kind == Kind::Tombstone as u8 {
-                match tombstone::read_row(&key, &row) {
-                    Some(tombstone) => index.bury(tombstone),
-                    None => tracing::error!(key = ?key.as_ref(), "a damaged tombstone is left out"),
-                }
-            } else if kind == Kind::Head as u8 {
-                let Some(id) = id_of_head(&key) else {
-                    tracing::error!(key = ?key.as_ref(), "a key that names no task is left out");
-                    continue;
-                };
-                self.index_one(&mut index, id, &row).map_err(|reason| broken(path, reason))?;
-            }
+            self.index_row(&mut index, &key, &row).map_err(|reason| broken(path, reason))?;
         }
         if let Some(difference) = self.set().sums.difference(&found, &damaged) {
             return Err(inconsistent(path, difference));
@@ -56,6 +37,29 @@ impl Opened {
             tracing::error!(kinds = ?damaged, tasks = index.damaged().count(), "damaged rows were set aside");
         }
         Ok(index)
+    }
+
+    /// Takes a row into the index, if it is one that the index knows of.
+    pub(super) fn index_row(&self, index: &mut Index, key: &[u8], row: &sled::IVec) -> Result<(), StoreError> {
+        let Some((kind, name)) = key.split_first() else { return Ok(()) };
+        if *kind == Kind::Note as u8 {
+            let name = String::from_utf8_lossy(name).into_owned();
+            match unseal(key, row) {
+                Ok(value) => index.put_note(name, value.to_vec()),
+                Err(reason) => tracing::error!(note = name, %reason, "a note is damaged and left out"),
+            }
+        } else if *kind == Kind::Tombstone as u8 {
+            match tombstone::read_row(key, row) {
+                Some(tombstone) => index.bury(tombstone),
+                None => tracing::error!(?key, "a damaged tombstone is left out"),
+            }
+        } else if *kind == Kind::Head as u8 {
+            match id_of_head(key) {
+                Some(id) => self.index_one(index, id, row)?,
+                None => tracing::error!(?key, "a key that names no task is left out"),
+            }
+        }
+        Ok(())
     }
 
     fn index_one(&self, index: &mut Index, id: TaskId, head: &sled::IVec) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::Stats;
 use super::committer::Effect;
 use super::open::Opened;
+use super::scrub::scrub_at_times;
 use super::write::Batch;
 use crate::store::contract::StoreError;
 use crate::store::index::Index;
@@ -32,12 +33,23 @@ pub(super) struct Shared {
     in_flight: AtomicU64,
     batches: AtomicU64,
     changes: AtomicU64,
+    /// Looks at every row, and damaged rows that they found.
+    pub(super) scrubs: AtomicU64,
+    pub(super) rotten: AtomicU64,
+    /// The scrubber sleeps on the other end.
+    _scrubber: Mutex<mpsc::Sender<()>>,
     /// The watchdog sleeps on the other end: it wakes at once when this is dropped.
     _watchdog: Mutex<mpsc::Sender<()>>,
 }
 
 impl Shared {
-    pub(super) fn new(opened: Opened, index: Index, batch_limit: Duration) -> std::io::Result<Arc<Self>> {
+    pub(super) fn new(
+        opened: Opened,
+        index: Index,
+        batch_limit: Duration,
+        scrub_every: Duration,
+    ) -> std::io::Result<Arc<Self>> {
+        let (scrubber, scrubber_dropped) = mpsc::channel();
         let (watchdog, dropped) = mpsc::channel();
         let shared = Arc::new(Self {
             index: RwLock::new(index),
@@ -48,11 +60,17 @@ impl Shared {
             in_flight: AtomicU64::new(0),
             batches: AtomicU64::new(0),
             changes: AtomicU64::new(0),
+            scrubs: AtomicU64::new(0),
+            rotten: AtomicU64::new(0),
+            _scrubber: Mutex::new(scrubber),
             _watchdog: Mutex::new(watchdog),
         });
         let weak = Arc::downgrade(&shared);
         let watch = move || watch_over(&weak, &dropped, batch_limit);
         std::thread::Builder::new().name("store-watchdog".to_owned()).spawn(watch)?;
+        let weak = Arc::downgrade(&shared);
+        let scrub = move || scrub_at_times(&weak, &scrubber_dropped, scrub_every);
+        std::thread::Builder::new().name("store-scrubber".to_owned()).spawn(scrub)?;
         Ok(shared)
     }
 
@@ -68,6 +86,8 @@ impl Shared {
         Stats {
             batches: self.batches.load(Ordering::Relaxed),
             changes: self.changes.load(Ordering::Relaxed),
+            scrubs: self.scrubs.load(Ordering::Relaxed),
+            rotten: self.rotten.load(Ordering::Relaxed),
             damaged: self.index().damaged().count(),
         }
     }

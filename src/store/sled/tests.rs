@@ -9,7 +9,7 @@ use futures::FutureExt;
 use tempfile::TempDir;
 
 use super::open::Opened;
-use super::{OpenError, SledStore, StoreSettings};
+use super::{OpenError, SCRUB_EVERY, SledStore, StoreSettings};
 use crate::store::conformance;
 use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore};
 use crate::store::rows::head_key;
@@ -197,7 +197,7 @@ async fn an_error_of_the_sync_stops_the_store_for_good() {
     let index = opened.scan(folder.path()).unwrap();
     // Cannot be synced: every sync answers EINVAL.
     opened.log = File::open("/dev/null").unwrap();
-    let store = SledStore::start_with(opened, index, Duration::from_secs(30)).unwrap();
+    let store = SledStore::start_with(opened, index, Duration::from_secs(30), SCRUB_EVERY).unwrap();
     let mut stopped = store.stopped();
 
     let (one, two) = futures::join!(store.create(Arc::new(task(1))), store.create(Arc::new(task(2))));
@@ -215,7 +215,7 @@ async fn a_batch_that_hangs_stops_the_store() {
     let folder = TempDir::new().unwrap();
     let opened = Opened::open(&settings(folder.path()), None).unwrap();
     let index = opened.scan(folder.path()).unwrap();
-    let store = SledStore::start_with(opened, index, Duration::from_millis(150)).unwrap();
+    let store = SledStore::start_with(opened, index, Duration::from_millis(150), SCRUB_EVERY).unwrap();
     store.shared.pretend_a_batch_hangs();
     store.stopped().wait_for(|stopped| *stopped).await.unwrap();
     let error = store.create(Arc::new(task(1))).await.unwrap_err();
