@@ -17,6 +17,7 @@ use super::write::Batch;
 use crate::store::envelope::{Kind, unseal};
 use crate::store::receipts::{Told, read_all};
 use crate::store::rows::{id_of_head, new_rows, read_task};
+use crate::store::tombstone;
 use crate::task::id::TaskId;
 use crate::task::state::Task;
 
@@ -187,9 +188,11 @@ fn rebuild(settings: &StoreSettings, salvage: Salvage, told: &Told) -> Result<Re
 /// ended and is not in the database may have been removed on purpose; it comes back
 /// only if the database gave nothing at all.
 fn merge(salvage: Salvage, told: &Told, repaired: &mut Repaired) -> Vec<Task> {
-    let mut tasks = salvage.tasks;
+    let Salvage { mut tasks, others } = salvage;
+    let buried = |id: &TaskId| others.contains_key(&tombstone::key(*id)[..]);
+    tasks.retain(|id, _| !buried(id));
     let nothing = tasks.is_empty();
-    for (id, paid) in &told.tasks {
+    for (id, paid) in told.tasks.iter().filter(|(id, _)| !buried(id)) {
         let stored = tasks.get(id);
         if stored.is_some_and(|stored| stored.revision >= paid.revision) {
             continue;
