@@ -25,3 +25,12 @@ pub(crate) fn haste() -> u32 {
 pub(crate) fn hastened(wait: Duration) -> Duration {
     wait / haste()
 }
+
+/// Ends the process if the task carries the label that `FAILPOINT_POISON` names: for
+/// the test of the quarantine. Nothing in a release build.
+#[cfg(debug_assertions)]
+pub(crate) fn poisoned(labels: &std::collections::BTreeMap<String, String>) {
+    if std::env::var("FAILPOINT_POISON").is_ok_and(|label| labels.contains_key(&label)) {
+        std::process::abort();
+    }
+}

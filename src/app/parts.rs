@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::StartError;
 use crate::api::accounts::{Accounts, Offer};
@@ -24,6 +25,9 @@ use crate::upkeep::retention::{Remover, Retention};
 use crate::upkeep::room::{Places, RoomKeeper};
 use crate::webhook::Door;
 use crate::wire::capability::{CallbackAddresses, Capabilities};
+
+/// How long a task rests at first that was in hand at three crashes in a row.
+const QUARANTINE: Duration = Duration::from_secs(3600);
 
 /// Everything the app holds together.
 pub(super) struct Parts {
@@ -74,6 +78,8 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
         },
         unknown_window: settings.submit.unknown_window,
         callbacks: settings.callbacks.public_url.clone().map(|url| CallbackAddresses::new(url, capabilities.clone())),
+        in_hand: Some(settings.store.path.join("in-hand")),
+        quarantine: QUARANTINE,
         clock: clock.clone(),
     };
     let retention = Retention { tasks: settings.retention.tasks, request_ids: settings.retention.request_ids };

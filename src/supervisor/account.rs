@@ -8,11 +8,14 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Duration;
 
+use super::AccountParts;
 use super::budget::Budget;
 use super::circuit::Circuit;
+use super::hand::Hand;
 use super::limits::Rate;
 use crate::providers::contract::{Provider, Trouble};
 use crate::task::event::Observation;
+use crate::task::id::TaskId;
 use crate::task::state::Job;
 
 /// How long a poll waits for company.
@@ -43,21 +46,26 @@ pub struct Account {
 }
 
 /// A poll that waits for its answer.
-type Asked = (Job, oneshot::Sender<Result<Observation, Trouble>>);
+struct Asked {
+    task: TaskId,
+    job: Job,
+    answer: oneshot::Sender<Result<Observation, Trouble>>,
+}
 
 impl Account {
     /// Opens an account that lets one retry through in each `trickle` once its budget
     /// for them is used up; the second part gathers its polls and is to be run by
     /// whoever owns the account.
     pub fn open(
-        provider: Arc<dyn Provider>,
-        max_parallel: usize,
-        requests_per_second: f64,
+        parts: &AccountParts,
         trickle: Duration,
+        hand: Arc<Hand>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let AccountParts { name: _, provider, max_parallel, requests_per_second } = parts;
+        let (provider, max_parallel, requests_per_second) = (Arc::clone(provider), *max_parallel, *requests_per_second);
         let rate = Arc::new(Rate::per_second(requests_per_second));
         let (polls, asked) = mpsc::channel(WAITING_POLLS);
-        let gather = gather(Arc::clone(&provider), Arc::clone(&rate), asked);
+        let gather = gather(Arc::clone(&provider), Arc::clone(&rate), asked, hand);
         let creates = Semaphore::new(CREATES_AT_ONCE);
         let (circuit, budget) = (Circuit::default(), Budget::new(trickle));
         (Self { provider, max_parallel, requests_per_second, circuit, budget, rate, creates, polls }, gather)
@@ -76,12 +84,19 @@ impl Account {
     }
 
     /// Asks after a job, together with whichever others are due.
-    pub async fn poll(&self, job: Job) -> Result<Observation, Trouble> {
+    pub async fn poll(&self, task: TaskId, job: Job) -> Result<Observation, Trouble> {
         let (answer, answered) = oneshot::channel();
-        if self.polls.try_send((job, answer)).is_err() {
+        if self.polls.try_send(Asked { task, job, answer }).is_err() {
             return Err(trouble("too many polls are waiting for this account"));
         }
         answered.await.unwrap_or_else(|_| Err(trouble("the request was given up")))
+    }
+
+    /// Asks after the job of a suspect, in a request of its own.
+    pub async fn poll_alone(&self, job: Job) -> Result<Observation, Trouble> {
+        metrics::counter!("videogen_poll_requests_total").increment(1);
+        let answers = self.provider.poll(&[job]).await;
+        answers.into_iter().next().unwrap_or_else(|| Err(trouble("the adapter gave no answer")))
     }
 }
 
@@ -91,7 +106,7 @@ fn trouble(reason: &str) -> Trouble {
 
 /// Gathers polls into requests until the account is dropped. One request, one turn
 /// of the rate.
-async fn gather(provider: Arc<dyn Provider>, rate: Arc<Rate>, mut asked: mpsc::Receiver<Asked>) {
+async fn gather(provider: Arc<dyn Provider>, rate: Arc<Rate>, mut asked: mpsc::Receiver<Asked>, hand: Arc<Hand>) {
     let mut waiting = VecDeque::new();
     let mut requests = JoinSet::new();
     loop {
@@ -99,7 +114,7 @@ async fn gather(provider: Arc<dyn Provider>, rate: Arc<Rate>, mut asked: mpsc::R
             let Some(first) = asked.recv().await else { return };
             waiting.push_back(first);
         }
-        let most = waiting.front().map_or(1, |(job, _)| provider.batch_of(job));
+        let most = waiting.front().map_or(1, |first: &Asked| provider.batch_of(&first.job));
         if waiting.len() < most {
             tokio::time::sleep(LINGER).await;
         }
@@ -113,7 +128,7 @@ async fn gather(provider: Arc<dyn Provider>, rate: Arc<Rate>, mut asked: mpsc::R
         while requests.len() >= POLLS_AT_ONCE {
             requests.join_next().await;
         }
-        requests.spawn(ask(Arc::clone(&provider), batch(provider.as_ref(), &mut waiting)));
+        requests.spawn(ask(Arc::clone(&provider), batch(provider.as_ref(), &mut waiting), Arc::clone(&hand)));
     }
 }
 
@@ -121,12 +136,12 @@ async fn gather(provider: Arc<dyn Provider>, rate: Arc<Rate>, mut asked: mpsc::R
 /// it. Looks no further than it has to: a thousand may be waiting.
 fn batch(provider: &dyn Provider, waiting: &mut VecDeque<Asked>) -> Vec<Asked> {
     let mut taken = Vec::from_iter(waiting.pop_front());
-    let most = taken.first().map_or(0, |(job, _)| provider.batch_of(job));
+    let most = taken.first().map_or(0, |first| provider.batch_of(&first.job));
     let mut place = 0;
     while taken.len() < most
-        && let Some((job, _)) = waiting.get(place)
+        && let Some(next) = waiting.get(place)
     {
-        if provider.batch_of(job) == most {
+        if provider.batch_of(&next.job) == most {
             taken.extend(waiting.remove(place));
         } else {
             place += 1;
@@ -135,12 +150,14 @@ fn batch(provider: &dyn Provider, waiting: &mut VecDeque<Asked>) -> Vec<Asked> {
     taken
 }
 
-async fn ask(provider: Arc<dyn Provider>, batch: Vec<Asked>) {
-    let (jobs, answers): (Vec<Job>, Vec<_>) = batch.into_iter().unzip();
+async fn ask(provider: Arc<dyn Provider>, batch: Vec<Asked>, hand: Arc<Hand>) {
+    let jobs: Vec<Job> = batch.iter().map(|asked| asked.job.clone()).collect();
+    // Until here they waited for their turn and for one another.
+    batch.iter().for_each(|asked| hand.resume(asked.task));
     metrics::counter!("videogen_poll_requests_total").increment(1);
     let observations = provider.poll(&jobs).await;
-    for (answer, observation) in answers.into_iter().zip(observations) {
+    for (asked, observation) in batch.into_iter().zip(observations) {
         // Whoever asked may have gone; its next poll will see the same.
-        let _ = answer.send(observation);
+        let _ = asked.answer.send(observation);
     }
 }

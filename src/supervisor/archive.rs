@@ -30,7 +30,7 @@ impl Driver {
     pub(super) async fn keep(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
         let Some(output) = &task.output else { return Ok(None) };
         let fetched = async {
-            let _place = self.fetches.acquire().await.ok()?;
+            let _place = self.waiting(task.id, self.fetches.acquire()).await.ok()?;
             // A crash after the file was stored and before the record said so
             // leaves a file that needs only to be adopted.
             match self.archive.find(task.id).await {

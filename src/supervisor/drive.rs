@@ -12,6 +12,7 @@ use tracing::{Instrument, debug, error, info_span, warn};
 
 use super::account::Account;
 use super::circuit::Pass;
+use super::hand::Hand;
 use super::hold::is_of_the_account;
 use super::limits::Slots;
 use crate::archive::Archive;
@@ -45,6 +46,10 @@ pub(super) struct Driver {
     pub(super) callbacks: Option<CallbackAddresses>,
     pub(super) clock: Clock,
     pub(super) stop: CancellationToken,
+    /// The tasks being worked on, and what is held against them.
+    pub(super) hand: Arc<Hand>,
+    /// For suspects: one is worked on at a time.
+    pub(super) alone: Semaphore,
     pub(super) fetches: Semaphore,
     pub(super) slots: Slots,
     /// Tasks whose turn has come, for a slot or because their account is good again.
@@ -60,13 +65,13 @@ impl Driver {
     /// Does what is due for a task.
     pub(super) async fn step(&self, id: TaskId) -> Again {
         let span = info_span!("step", task_id = %id);
-        async {
+        self.guarded(id, async {
             match self.ledger.get(id).await {
                 Ok(task) => self.act(task).await.unwrap_or_else(|trouble| self.unserved(&trouble)),
                 Err(LedgerError::Unknown(_)) => None,
                 Err(trouble) => self.unserved(&trouble),
             }
-        }
+        })
         .instrument(span)
         .await
     }
@@ -82,6 +87,8 @@ impl Driver {
         let Some(account) = self.accounts.get(&task.submission.account) else {
             return self.without_account(&task, action).await;
         };
+        #[cfg(debug_assertions)]
+        crate::failpoint::poisoned(&task.submission.labels);
         debug!(?action, state = task.state.word(), "step");
         match action {
             Action::Submit => self.submit(&task, account).await,
@@ -144,7 +151,8 @@ impl Driver {
     async fn buy(&self, task: &Arc<Task>, account: &Account, intent: Event) -> Result<Again, LedgerError> {
         let Some(model) = self.model(task) else { return Ok(Some(UNSERVED)) };
         // Held until the outcome is stored.
-        let Some(Some(_place)) = self.stop.run_until_cancelled(account.create_turn()).await else {
+        let turn = self.waiting(task.id, self.stop.run_until_cancelled(account.create_turn())).await;
+        let Some(Some(_place)) = turn else {
             return Ok(Some(Duration::ZERO));
         };
         let Recorded::Task(task) = self.ledger.record(task, &intent).await? else { return Ok(Some(Duration::ZERO)) };
@@ -226,7 +234,13 @@ impl Driver {
     /// Asks after the task's job. Nothing when the process is ending.
     pub(super) async fn ask(&self, task: &Task, account: &Account) -> Option<Result<Observation, Trouble>> {
         let job = task.job.clone()?;
-        let answer = self.stop.run_until_cancelled(account.poll(job)).await?;
+        let answer = match self.hand.suspicion(task.id) {
+            Some(_) => {
+                self.waiting(task.id, self.stop.run_until_cancelled(account.turn())).await?;
+                self.stop.run_until_cancelled(account.poll_alone(job)).await?
+            }
+            None => self.waiting(task.id, self.stop.run_until_cancelled(account.poll(task.id, job))).await?,
+        };
         let word = match &answer {
             Ok(Observation::Pending(_)) => "pending",
             Ok(Observation::Succeeded { .. }) => "succeeded",
@@ -247,7 +261,7 @@ impl Driver {
         if !account.provider.abilities().cancels {
             return self.record(task, Event::CancelAnswered(CancelOutcome::NotSupported)).await;
         }
-        account.turn().await;
+        self.waiting(task.id, account.turn()).await;
         match account.provider.cancel(job).await {
             Ok(outcome) => self.record(task, Event::CancelAnswered(outcome)).await,
             // Whether or not the provider can be told to stop, the job is followed.

@@ -7,15 +7,19 @@ mod archive;
 pub mod budget;
 pub mod circuit;
 mod drive;
+pub mod hand;
 mod hold;
 pub mod limits;
 mod reconcile;
 pub mod schedule;
+mod suspect;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -25,6 +29,7 @@ use tracing::{error, info, warn};
 
 use account::Account;
 use drive::Driver;
+use hand::Hand;
 use limits::Slots;
 use schedule::Schedule;
 
@@ -64,6 +69,11 @@ pub struct Parts {
     pub unknown_window: Duration,
     /// Where providers call back, if they can reach us.
     pub callbacks: Option<CallbackAddresses>,
+    /// Where the tasks that are being worked on are written down, to find out one
+    /// whose work ends the process; none to go without.
+    pub in_hand: Option<PathBuf>,
+    /// How long such a task rests at first.
+    pub quarantine: Duration,
     /// Time and jitter.
     pub clock: Clock,
 }
@@ -101,9 +111,10 @@ impl Supervisor {
     pub async fn start(parts: Parts, stop: CancellationToken) -> Result<Self, LedgerError> {
         let mut gatherers = JoinSet::new();
         let mut accounts = HashMap::new();
+        let hand = Arc::new(open_hand(parts.in_hand.as_deref(), parts.clock.now(), parts.quarantine));
         for part in parts.accounts {
             let trickle = parts.polling.max_interval;
-            let (account, gather) = Account::open(part.provider, part.max_parallel, part.requests_per_second, trickle);
+            let (account, gather) = Account::open(&part, trickle, Arc::clone(&hand));
             gatherers.spawn(gather);
             let hold = parts.ledger.recall_hold(&part.name).await?;
             metrics::gauge!("videogen_account_held", "account" => part.name.to_string()).set(f64::from(hold.is_some()));
@@ -123,6 +134,8 @@ impl Supervisor {
             callbacks: parts.callbacks,
             clock: parts.clock,
             stop,
+            hand,
+            alone: Semaphore::new(1),
             fetches: Semaphore::new(FETCHES_AT_ONCE),
             slots: Slots::default(),
             turns: Mutex::default(),
@@ -135,6 +148,7 @@ impl Supervisor {
             gatherers,
         };
         supervisor.resume().await?;
+        supervisor.driver.name_suspects().await?;
         Ok(supervisor)
     }
 
@@ -235,6 +249,15 @@ impl Supervisor {
             self.schedule.add(id, now);
         }
     }
+}
+
+/// Without the file everything works but the search for a poisonous task.
+fn open_hand(path: Option<&Path>, now: SystemTime, rest: Duration) -> Hand {
+    let Some(path) = path else { return Hand::without_file() };
+    Hand::open(path, now, rest).unwrap_or_else(|error| {
+        warn!(%error, path = %path.display(), "the tasks in hand cannot be written down");
+        Hand::without_file()
+    })
 }
 
 /// Sleeps until then, or for ever.

@@ -129,7 +129,7 @@ impl Driver {
             resent: attempt.unknown_since.is_some(),
         };
         let looked = async {
-            account.turn().await;
+            self.waiting(task.id, account.turn()).await;
             account.provider.find(order).await
         };
         match self.stop.run_until_cancelled(looked).await {

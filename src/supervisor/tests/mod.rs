@@ -144,6 +144,8 @@ async fn start(
         polling: Polling::default(),
         unknown_window: WINDOW,
         callbacks: None,
+        in_hand: None,
+        quarantine: Duration::from_secs(3600),
         clock: clock.clone(),
     };
     tokio::spawn(Supervisor::start(parts, stop.clone()).await.unwrap().run())

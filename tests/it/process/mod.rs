@@ -7,6 +7,7 @@ mod cli;
 mod crash;
 mod drain;
 mod full_disk;
+mod poison;
 mod recovery;
 mod secrets;
 mod server;
