@@ -1,6 +1,10 @@
 //! The one place that asks for the time, for randomness and for new ids. In tests
 //! it follows tokio's clock, so that hours pass in milliseconds.
 
+#[cfg(test)]
+use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +28,14 @@ enum Source {
         date: SystemTime,
         from: Instant,
     },
+    /// The same with throws that can be repeated, and with leaps.
+    #[cfg(test)]
+    Seeded {
+        date: SystemTime,
+        from: Instant,
+        dice: Arc<crate::dice::Dice>,
+        leapt_ms: Arc<AtomicI64>,
+    },
 }
 
 impl Clock {
@@ -37,12 +49,34 @@ impl Clock {
         Self { source: Source::Simulated { date, from: Instant::now() } }
     }
 
+    /// Like a simulated clock, with jitter that a seed gives.
+    #[cfg(test)]
+    pub(crate) fn seeded(date: SystemTime, seed: u64) -> Self {
+        let dice = Arc::new(crate::dice::Dice::new(seed));
+        Self { source: Source::Seeded { date, from: Instant::now(), dice, leapt_ms: Arc::default() } }
+    }
+
+    /// Sets a seeded clock forward or back.
+    #[cfg(test)]
+    pub(crate) fn leap(&self, ms: i64) {
+        if let Source::Seeded { leapt_ms, .. } = &self.source {
+            leapt_ms.fetch_add(ms, Ordering::Relaxed);
+        }
+    }
+
     /// Now.
     #[expect(clippy::disallowed_methods, reason = "this is the place that reads the system time")]
     pub fn now(&self) -> SystemTime {
-        let now = match self.source {
+        let now = match &self.source {
             Source::System => SystemTime::now(),
-            Source::Simulated { date, from } => date + from.elapsed(),
+            Source::Simulated { date, from } => *date + from.elapsed(),
+            #[cfg(test)]
+            Source::Seeded { date, from, leapt_ms, .. } => {
+                let leapt = leapt_ms.load(Ordering::Relaxed);
+                let by = Duration::from_millis(leapt.unsigned_abs());
+                let now = *date + from.elapsed();
+                if leapt < 0 { now - by } else { now + by }
+            }
         };
         UNIX_EPOCH + Duration::from_millis(unix_ms(now))
     }
@@ -63,6 +97,10 @@ impl Clock {
 
     /// A random number in 0..1, to spread what would else happen at once.
     pub fn jitter(&self) -> f64 {
+        #[cfg(test)]
+        if let Source::Seeded { dice, .. } = &self.source {
+            return dice.below(1 << 32) as f64 / (1u64 << 32) as f64;
+        }
         rand::rng().random()
     }
 }

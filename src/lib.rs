@@ -9,6 +9,8 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(test)]
+pub(crate) mod dice;
 mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

@@ -13,7 +13,7 @@ use crate::clock::since;
 use crate::ledger::{LedgerError, Recorded};
 use crate::providers::contract::Trouble;
 use crate::task::event::{Event, Observation};
-use crate::task::state::{Failure, FailureKind, Output, State, Task};
+use crate::task::state::{Artifact, Failure, FailureKind, Output, State, Task};
 
 /// How long a link that the provider keeps repeating may be refused before the
 /// video counts as lost.
@@ -35,7 +35,7 @@ impl Driver {
             // leaves a file that needs only to be adopted.
             match self.archive.find(task.id).await {
                 Some(artifact) => Some(Ok(artifact)),
-                None => Some(self.archive.fetch(task.id, output).await),
+                None => Some(self.fetch(task, output).await),
             }
         };
         let Some(Some(fetched)) = self.stop.run_until_cancelled(fetched).await else { return Ok(None) };
@@ -43,6 +43,14 @@ impl Driver {
             Ok(artifact) => self.record(task, Event::ArtifactStored(artifact)).await,
             Err(error) => self.after_fetch_error(task, account, error).await,
         }
+    }
+
+    async fn fetch(&self, task: &Task, output: &Output) -> Result<Artifact, FetchError> {
+        #[cfg(test)]
+        if let Some(error) = super::tests::scripted_fetch(&output.url) {
+            return Err(error);
+        }
+        self.archive.fetch(task.id, output).await
     }
 
     async fn after_fetch_error(

@@ -1,8 +1,11 @@
 //! Hours in milliseconds: the supervisor on paused time, with the real ledger,
 //! the real store and a provider that does as it is told.
 
+mod fickle;
 mod held;
 mod provider;
+mod simulation;
+mod steady;
 mod stories;
 
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{AccountParts, Parts, Supervisor};
-use crate::archive::{Archive, ArchiveSettings};
+use crate::archive::{Archive, ArchiveSettings, FetchError};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
@@ -121,6 +124,17 @@ fn archive(folder: &TempDir) -> Arc<Archive> {
     let url = format!("file:{}", folder.path().display());
     let settings = ArchiveSettings { url, reserve_bytes: 0, ..ArchiveSettings::default() };
     Arc::new(Archive::open(&settings, Guard::default()).unwrap())
+}
+
+/// What a fetch of a link of the simulation comes to: sockets do not go with paused
+/// time, and a good file is where the archive looks first.
+pub(super) fn scripted_fetch(url: &str) -> Option<FetchError> {
+    let kind = url.strip_prefix("https://cdn.example/")?.split('/').next()?;
+    match kind {
+        "expired" => Some(FetchError::LinkExpired { status: 403 }),
+        "rejected" => Some(FetchError::Rejected("a page".into())),
+        _ => None,
+    }
 }
 
 async fn start(

@@ -15,6 +15,7 @@ use crate::task::state::{
 
 mod invariants;
 mod properties;
+mod random;
 mod reference;
 mod stories;
 mod table;

@@ -9,7 +9,7 @@ use super::*;
 use crate::task::state::AttemptOutcome;
 
 /// The events that a life is made of.
-fn events() -> Vec<Event> {
+pub(super) fn events() -> Vec<Event> {
     let free = Failure::free(FailureKind::ProviderFailed, "failed, and not billed");
     vec![
         Event::CreateStarted,

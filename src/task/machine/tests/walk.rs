@@ -5,9 +5,10 @@ use std::collections::HashSet;
 
 use super::invariants::{check, check_change};
 use super::*;
+use crate::dice::setting;
 
-/// How many events in a row.
-const DEPTH: usize = 7;
+/// How many events in a row, unless `VIDEOGEN_TORTURE_DEPTH` says otherwise.
+const DEPTH: u64 = 6;
 
 /// An event, and how long after the one before.
 fn steps() -> Vec<(Event, Duration)> {
@@ -60,7 +61,7 @@ fn walk(policy: UnknownPolicy) -> usize {
     let steps = steps();
     let mut met = HashSet::new();
     let mut front = vec![Life::begin(policy)];
-    for _ in 0..DEPTH {
+    for _ in 0..setting("VIDEOGEN_TORTURE_DEPTH", DEPTH) {
         let mut further = Vec::new();
         for life in &front {
             for (event, gap) in &steps {
@@ -76,6 +77,7 @@ fn walk(policy: UnknownPolicy) -> usize {
         }
         front = further;
     }
+    println!("{} different tasks", met.len());
     met.len()
 }
 
