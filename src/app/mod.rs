@@ -111,7 +111,7 @@ impl App {
             warn!("the settings hold no account: nothing can be bought");
         }
         for account in settings.accounts.iter().filter(|account| account.has_settings_to_come()) {
-            let message = "webhook_secret, jwks_url and history_url are not used by this version";
+            let message = "webhook_secret and jwks_url are not used by this version";
             warn!(account = account.name, message);
         }
         let grace = settings.server.shutdown_grace;

@@ -30,7 +30,7 @@ pub struct Account {
     pub webhook_secret: Option<Secret>,
     /// Where fal's callback keys are fetched; none means fal's own.
     pub jwks_url: Option<Url>,
-    /// fal's platform API; none means fal's own.
+    /// fal's platform API; none means fal's own, unless `base_url` is elsewhere.
     pub history_url: Option<Url>,
     /// How many jobs may run at once.
     pub max_parallel: u32,
@@ -40,9 +40,9 @@ pub struct Account {
 
 impl Account {
     /// Whether it sets what this version reads and does not use: callbacks are not
-    /// verified yet, because they are believed in nothing, and histories not searched.
+    /// verified yet, because they are believed in nothing.
     pub fn has_settings_to_come(&self) -> bool {
-        self.webhook_secret.is_some() || self.jwks_url.is_some() || self.history_url.is_some()
+        self.webhook_secret.is_some() || self.jwks_url.is_some()
     }
 }
 

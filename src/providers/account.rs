@@ -19,6 +19,12 @@ const KLING_HOST: &str = "https://api-singapore.klingai.com";
 /// fal's queue.
 const FAL_HOST: &str = "https://queue.fal.run";
 
+/// fal's other name for it.
+const FAL_SECOND_HOST: &str = "https://queue.falrun.com";
+
+/// fal's platform API.
+const FAL_HISTORY: &str = "https://api.fal.ai/v1";
+
 /// One set of credentials at one provider.
 #[derive(Clone, Default)]
 pub struct AccountSettings {
@@ -42,7 +48,7 @@ pub struct AccountSettings {
     pub webhook_secret: Option<SecretString>,
     /// fal: where the keys of signed callbacks are published.
     pub jwks_url: Option<Url>,
-    /// fal: its platform API.
+    /// fal: its platform API; fal's own when the queue is fal's own too.
     pub history_url: Option<Url>,
 }
 
@@ -92,6 +98,7 @@ fn open_kling(account: &AccountSettings, now: Now) -> Result<Kling, AccountError
 
 fn open_fal(account: &AccountSettings, now: Now) -> Result<Fal, AccountError> {
     let base_url = account.base_url(FAL_HOST)?;
+    let history_url = account.history_url(&base_url)?;
     if account.access_key.is_some() {
         return Err(account.wrong("access_key", "fal takes an api_key only"));
     }
@@ -99,7 +106,7 @@ fn open_fal(account: &AccountSettings, now: Now) -> Result<Fal, AccountError> {
         return Err(account.wrong("secret_key", "fal takes an api_key only"));
     }
     let api_key = account.secret("api_key", &account.api_key)?.ok_or_else(|| account.wrong("api_key", "missing"))?;
-    let settings = FalSettings { base_url, api_key, limits: HttpLimits::default() };
+    let settings = FalSettings { base_url, history_url, api_key, limits: HttpLimits::default() };
     Fal::new(settings, now).map_err(|error| match error {
         FalError::UnusableKey => account.wrong("api_key", NOT_A_HEADER),
         FalError::Client(_) => account.wrong("provider", NO_CLIENT),
@@ -128,11 +135,25 @@ impl AccountSettings {
         let Some(url) = &self.base_url else {
             return Ok(Url::parse(default).expect("the hosts above are URLs"));
         };
+        self.plain_url("base_url", url)
+    }
+
+    /// Where fal's history is. An account whose queue is elsewhere has none unless it
+    /// names one: its key is not fal's, or not meant for it.
+    fn history_url(&self, base_url: &Url) -> Result<Option<Url>, AccountError> {
+        let at_home = [FAL_HOST, FAL_SECOND_HOST].iter().any(|host| Url::parse(host).as_ref() == Ok(base_url));
+        match &self.history_url {
+            Some(url) => self.plain_url("history_url", url).map(Some),
+            None => Ok(at_home.then(|| Url::parse(FAL_HISTORY).expect("it is a URL"))),
+        }
+    }
+
+    fn plain_url(&self, field: &'static str, url: &Url) -> Result<Url, AccountError> {
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(self.wrong("base_url", "must be an http or https URL"));
+            return Err(self.wrong(field, "must be an http or https URL"));
         }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return Err(self.wrong("base_url", "must hold a host and a path only"));
+            return Err(self.wrong(field, "must hold a host and a path only"));
         }
         Ok(url.clone())
     }
@@ -203,10 +224,28 @@ mod tests {
             (AccountSettings { base_url: url("ftp://host/"), ..fal() }, "base_url"),
             (AccountSettings { base_url: url("https://u:p@host/"), ..fal() }, "base_url"),
             (AccountSettings { base_url: url("https://host/?a"), ..fal() }, "base_url"),
+            (AccountSettings { history_url: url("http://127.0.0.1:9090/v1"), ..fal() }, "none"),
+            (AccountSettings { history_url: url("https://host/?a"), ..fal() }, "history_url"),
             (AccountSettings { max_parallel: Some(0), ..fal() }, "max_parallel"),
             (AccountSettings { requests_per_second: Some(f64::NAN), ..fal() }, "requests_per_second"),
         ] {
             assert_eq!(problem_of(&account), field, "{account:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_goes_to_fals_history_only_from_fals_own_queue() {
+        let url = |text| Some(Url::parse(text).unwrap());
+        let fal = AccountSettings { provider: "fal".into(), ..kling() };
+        for (base_url, history_url, expected) in [
+            (None, None, url(FAL_HISTORY)),
+            (url("https://queue.falrun.com/"), None, url(FAL_HISTORY)),
+            (url("http://127.0.0.1:9090"), None, None),
+            (url("http://127.0.0.1:9090"), url("http://127.0.0.1:9090/v1"), url("http://127.0.0.1:9090/v1")),
+        ] {
+            let account = AccountSettings { base_url, history_url, ..fal.clone() };
+            let base_url = account.base_url(FAL_HOST).unwrap();
+            assert_eq!(account.history_url(&base_url), Ok(expected));
         }
     }
 

@@ -2,7 +2,7 @@
 //! answers. An adapter speaks HTTP once per call and classifies the answer; it
 //! never retries, never sleeps, never decides what to do next.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use url::Url;
@@ -45,7 +45,8 @@ pub trait Provider: Send + Sync {
 pub struct Abilities {
     /// How many jobs one poll may ask after.
     pub poll_batch: usize,
-    /// Whether a job can be found by our marker.
+    /// Whether a job whose create was not answered can be looked for: by our marker, or
+    /// by an input that the marker makes unlike any other.
     pub finds_by_marker: bool,
     /// Whether a second create under the same marker is refused, which makes
     /// sending it again safe.
@@ -68,6 +69,8 @@ pub struct Order<'a> {
     /// Whether an earlier create under this marker may have arrived: then a refusal
     /// of this one says nothing about that one.
     pub resent: bool,
+    /// When the intent to send it was stored: the create left after it, if it left.
+    pub sent: SystemTime,
 }
 
 /// How a paid create ended. The variants say what may be done next.

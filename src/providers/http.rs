@@ -24,6 +24,8 @@ pub struct HttpLimits {
     pub query_total: Duration,
     /// Bytes of the answer to any other call.
     pub query_body: usize,
+    /// Bytes of the answer to a call that lists what others have written.
+    pub listing_body: usize,
 }
 
 impl Default for HttpLimits {
@@ -34,6 +36,7 @@ impl Default for HttpLimits {
             create_body: 64 * 1024,
             query_total: Duration::from_secs(20),
             query_body: 1024 * 1024,
+            listing_body: 16 * 1024 * 1024,
         }
     }
 }
@@ -156,11 +159,17 @@ impl Http {
 
     /// Sends any other call, once.
     pub async fn query(&self, call: Call) -> Result<Answer, Trouble> {
-        exchange(&self.query, call, self.limits.query_body).await.map_err(|broken| Trouble {
-            reason: broken.reason(),
-            retry_after: None,
-            denied: false,
-        })
+        self.asked(call, self.limits.query_body).await
+    }
+
+    /// Sends a call whose answer is a long list, once.
+    pub async fn listing(&self, call: Call) -> Result<Answer, Trouble> {
+        self.asked(call, self.limits.listing_body).await
+    }
+
+    async fn asked(&self, call: Call, cap: usize) -> Result<Answer, Trouble> {
+        let answer = exchange(&self.query, call, cap).await;
+        answer.map_err(|broken| Trouble { reason: broken.reason(), retry_after: None, denied: false })
     }
 }
 

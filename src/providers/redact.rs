@@ -304,7 +304,9 @@ mod tests {
         let spec = Spec { prompt: "a \"red\" kite\nat dawn".to_owned(), ..Spec::new(model.name.clone()) };
         let callback = Url::parse("https://gw.example/callbacks/vg-1/c0ffee").unwrap();
         let marker = Marker::new("vg-1");
-        let order = Order { spec: &spec, model: &model, marker: &marker, callback: Some(&callback), resent: false };
+        let sent = std::time::UNIX_EPOCH;
+        let callback = Some(&callback);
+        let order = Order { spec: &spec, model: &model, marker: &marker, callback, resent: false, sent };
         let redactor = Redactor::default().for_order(&order);
         assert_eq!(redactor.redact("bad url /callbacks/vg-1/c0ffee"), "bad url /callbacks/vg-1/***");
         assert_eq!(redactor.redact("no: a \"red\" kite\nat dawn!"), "no: ***!");

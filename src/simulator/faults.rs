@@ -92,6 +92,8 @@ pub enum Moment {
     Poll,
     /// The result is fetched, or a link to the file is issued.
     Result,
+    /// The history of requests is asked for.
+    History,
     /// A cancel.
     Cancel,
     /// The file is fetched.

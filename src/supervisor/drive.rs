@@ -166,6 +166,7 @@ impl Driver {
             marker: &attempt.marker,
             callback: callback.as_ref(),
             resent: attempt.unknown_since.is_some(),
+            sent: attempt.sent,
         };
         let created = account.provider.submit(order).await;
         metrics::counter!("videogen_creates_total", "outcome" => outcome_word(&created)).increment(1);

@@ -95,7 +95,8 @@ impl Driver {
             return Ok(Some(within_recovery(task, now, wait)));
         }
         match self.find(task, account).await? {
-            Sought::Settled(again) => Ok(again),
+            // A job that is found so late has most likely ended: it is asked after at once.
+            Sought::Settled(_) => Ok(Some(Duration::ZERO)),
             Sought::Unanswered(trouble) => {
                 let wait = self.wait_out(task, &trouble).max(hastened(LATE_LOOK));
                 Ok(Some(within_recovery(task, now, wait)))
@@ -127,6 +128,7 @@ impl Driver {
             marker: &attempt.marker,
             callback: None,
             resent: attempt.unknown_since.is_some(),
+            sent: attempt.sent,
         };
         let looked = async {
             self.waiting(task.id, account.turn()).await;

@@ -3,6 +3,7 @@
 
 pub mod capability;
 pub mod fal;
+pub mod fal_history;
 pub mod kling;
 pub mod kling_legacy;
 pub mod kling_new;

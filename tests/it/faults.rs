@@ -1,13 +1,14 @@
 //! A provider that misbehaves around the paid create: nothing is bought twice, and
 //! what cannot be known is said.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use pb::{AttemptOutcome, FailureKind, TaskState, UnknownOutcomePolicy};
 use videogen::api::pb;
-use videogen::simulator;
+use videogen::simulator::{self, Fault, FaultKind, Moment};
 
-use crate::house::{House, prompted, quick, request};
+use crate::house::{House, prompted, quick, request, within};
 
 const KLING: [&str; 2] = ["kling/kling-3.0", "kling/kling-v2-6"];
 const FAL: &str = "fal/fal-ai/veo3.1";
@@ -38,29 +39,85 @@ async fn a_lost_answer_of_klings_is_looked_up_and_never_bought_again() {
     assert_eq!(house.bought(), tasks.len());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_of_fals_stays_unknown_and_is_never_bought_again() {
-    let provider = quick(Duration::from_millis(300));
-    let mut house = House::with(provider, &[("SUBMIT__UNKNOWN_WINDOW", "2s")]).await;
-    for fault in ["accept_drop", "accept_error", "accept_html", "unreadable"] {
-        let before = house.bought();
-        let task = house.submit(prompted(FAL, &format!("a kite [sim:{fault}]"))).await;
-        let unknown = house.until(&task.id, |task| task.state() == TaskState::Reconciling).await;
-        assert_eq!(unknown.attempts[0].outcome(), AttemptOutcome::Unknown, "{fault}");
+/// fal's history answers no one.
+fn close_history(house: &House) {
+    house.simulator.inject(Fault::new(FaultKind::Refuse).on(Moment::History).times(u32::MAX));
+}
 
-        let end = house.finished(&task.id).await;
-        let failure = end.failure.clone().unwrap();
-        assert_eq!((end.state(), failure.kind()), (TaskState::Failed, FailureKind::SubmitOutcomeUnknown), "{fault}");
-        assert!(failure.maybe_charged && failure.recoverable_until.is_some(), "{fault}: {failure:?}");
-        assert_eq!((house.bought() - before, end.attempts.len()), (1, 1), "{fault}");
+fn is_unknown_failure(task: &pb::Task) -> bool {
+    let kind = task.failure.as_ref().map(pb::Failure::kind);
+    task.state() == TaskState::Failed && kind == Some(FailureKind::SubmitOutcomeUnknown)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_of_fals_is_found_in_its_history_and_never_bought_again() {
+    let mut house = House::new().await;
+    let mut tasks = Vec::new();
+    for fault in ["accept_drop", "accept_error", "accept_html", "unreadable"] {
+        // The same words each time: the seed alone tells the inputs apart.
+        house.simulator.inject(Fault::new(serde_json::from_value(fault.into()).unwrap()));
+        let task = house.submit(prompted(FAL, "a kite")).await;
+        tasks.push((fault, house.until(&task.id, |task| task.state() == TaskState::Reconciling).await));
     }
+    // A job that ends badly is found too, and its failure is its own.
+    let failing = house.submit(prompted(FAL, "a kite [sim:accept_drop] [sim:fail]")).await;
+    for (fault, task) in &tasks {
+        let end = house.finished(&task.id).await;
+        assert_eq!(end.state(), TaskState::Succeeded, "{fault}: {:?}", end.failure);
+        let [attempt] = end.attempts.as_slice() else { panic!("{fault}: {:?}", end.attempts) };
+        assert_eq!((attempt.outcome(), attempt.sends), (AttemptOutcome::Accepted, 1), "{fault}");
+    }
+    let end = house.finished(&failing.id).await;
+    assert_eq!((end.state(), end.failure.unwrap().kind()), (TaskState::Failed, FailureKind::ProviderFailed));
+    let ids: HashSet<_> = house.simulator.ledger().into_iter().map(|entry| entry.job_id).collect();
+    assert_eq!(ids.len(), 5, "each was bought once");
+    for (fault, task) in &tasks {
+        assert!(ids.contains(&house.get(&task.id).await.provider_job_id), "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_history_does_not_tell_stays_unknown_until_it_does() {
+    let provider = quick(Duration::from_millis(300));
+    let mut house = House::with(provider, &[("SUBMIT__UNKNOWN_WINDOW", "3s")]).await;
+    close_history(&house);
+    let task = house.submit(prompted(FAL, "a kite [sim:accept_drop]")).await;
+    // Anybody may have chosen this seed: even an open history proves nothing.
+    let theirs = pb::Spec { seed: Some(7), ..prompted(FAL, "a kite [sim:accept_drop]") };
+    let theirs = house.submit(theirs).await;
+    for id in [&task.id, &theirs.id] {
+        let end = house.finished(id).await;
+        assert!(is_unknown_failure(&end), "{end:?}");
+        let failure = end.failure.unwrap();
+        assert!(failure.maybe_charged && failure.recoverable_until.is_some(), "{failure:?}");
+        assert_eq!((end.attempts.len(), end.attempts[0].outcome()), (1, AttemptOutcome::Unknown));
+    }
+    assert_eq!(house.bought(), 2);
+
+    house.simulator.clear_faults();
+    let mut house = house.drain().await.1.rebuild().await;
+    let found = within(async {
+        // No watch waits for a failed task to turn around.
+        loop {
+            let task = house.get(&task.id).await;
+            if task.state() == TaskState::Succeeded {
+                return task;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let found = found.await;
+    assert_eq!((found.attempts.len(), found.attempts[0].outcome()), (1, AttemptOutcome::Accepted));
+    assert!(is_unknown_failure(&house.get(&theirs.id).await));
+    assert_eq!(house.bought(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_allows_a_second_purchase_gets_one_and_both_are_on_record() {
     let provider = quick(Duration::from_millis(300));
     let mut house = House::with(provider, &[("SUBMIT__UNKNOWN_WINDOW", "2s")]).await;
-    house.simulator.inject(simulator::Fault::new(simulator::FaultKind::AcceptDrop));
+    close_history(&house);
+    house.simulator.inject(Fault::new(FaultKind::AcceptDrop));
     let mut asked = request(prompted(FAL, "a kite"));
     asked.unknown_outcome_policy = UnknownOutcomePolicy::AtLeastOnce.into();
     asked.max_paid_attempts = 2;

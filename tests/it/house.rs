@@ -228,6 +228,7 @@ pub fn settings(folder: &TempDir, provider: &str, extra: &[(String, String)]) ->
         variables.insert(key("MAX_PARALLEL"), "1000".to_owned());
         variables.insert(key("REQUESTS_PER_SECOND"), "1000".to_owned());
     }
+    variables.insert("ACCOUNTS__1__HISTORY_URL", format!("{provider}/v1"));
     let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(extra.iter().cloned());
     let variables: BTreeMap<_, _> = variables.map(|(name, value)| (format!("VIDEOGEN_{name}"), value)).collect();
     Settings::load(None, variables.into_iter(), &Overrides::default()).unwrap()

@@ -14,7 +14,7 @@ use crate::wire::fal::{ErrorBody, is_plain_path};
 static FAL: LazyLock<Fal> = LazyLock::new(|| {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let base_url = Url::parse("https://queue.fal.run/base").expect("it is a URL");
-    let settings = FalSettings { base_url, api_key: KEY.into(), limits: HttpLimits::default() };
+    let settings = FalSettings { base_url, history_url: None, api_key: KEY.into(), limits: HttpLimits::default() };
     Fal::new(settings, Arc::new(|| UNIX_EPOCH)).expect("the client can be built")
 });
 
@@ -41,7 +41,7 @@ pub(crate) fn check(data: &[u8]) {
 fn create(bytes: &[u8]) {
     let Some(answer) = answer(bytes) else { return };
     let marker = Marker::new("vg-job-42-1");
-    let order = Order { spec: &SPEC, model: &MODEL, marker: &marker, callback: None, resent: false };
+    let order = Order { spec: &SPEC, model: &MODEL, marker: &marker, callback: None, resent: false, sent: UNIX_EPOCH };
     let created = FAL.judge(&answer, &order);
     assert_created(&created);
     match &created {

@@ -1,8 +1,11 @@
 //! fal's queue: submit, status, result, cancel. Completed is not yet a success:
-//! the result is read first. A lost submit cannot be looked up here.
+//! the result is read first. A lost submit is looked for in the history.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod history;
+#[cfg(test)]
+mod history_tests;
 mod order;
 mod place;
 mod read;
@@ -45,6 +48,9 @@ const LIFECYCLE: &str = r#"{"expiration_duration_seconds":604800}"#;
 pub struct FalSettings {
     /// The queue host.
     pub base_url: Url,
+    /// The platform API, where ended requests are listed; none means that nothing is
+    /// looked for.
+    pub history_url: Option<Url>,
     /// One opaque key or `id:secret`.
     pub api_key: SecretString,
     /// How long calls may take.
@@ -65,6 +71,7 @@ pub enum FalError {
 /// One fal account.
 pub struct Fal {
     base_url: Url,
+    history_url: Option<Url>,
     key: HeaderValue,
     http: Http,
     redactor: Redactor,
@@ -85,14 +92,14 @@ impl Fal {
     }
 
     pub(super) fn over(http: Http, settings: FalSettings, now: Now) -> Result<Self, FalError> {
-        let FalSettings { base_url, api_key, limits: _ } = settings;
+        let FalSettings { base_url, history_url, api_key, limits: _ } = settings;
         let mut key =
             HeaderValue::from_str(&format!("Key {}", api_key.expose_secret())).map_err(|_| FalError::UnusableKey)?;
         key.set_sensitive(true);
         // Both halves of `id:secret` are secrets by themselves.
         let halves: Vec<SecretString> = api_key.expose_secret().split(':').map(SecretString::from).collect();
         let redactor = Redactor::new([api_key].into_iter().chain(halves));
-        Ok(Self { base_url, key, http, redactor, now })
+        Ok(Self { base_url, history_url, key, http, redactor, now })
     }
 
     /// The job that a callback named, once the callback is known to belong to an
@@ -122,7 +129,7 @@ impl Fal {
             (HeaderName::from_static("x-fal-request-timeout"), HeaderValue::from_static(START_TIMEOUT_S)),
             (HeaderName::from_static("x-fal-object-lifecycle-preference"), HeaderValue::from_static(LIFECYCLE)),
         ]);
-        let body = serde_json::to_vec(&order::input(order.spec, names))
+        let body = serde_json::to_vec(&order::input(order.spec, names, history::own_seed(order)))
             .map_err(|_| refused("the request cannot be written as json"))?;
         Ok(Call { method: Method::POST, url, headers, body: Some(body) })
     }
@@ -196,7 +203,12 @@ impl Fal {
 #[async_trait]
 impl Provider for Fal {
     fn abilities(&self) -> Abilities {
-        Abilities { poll_batch: 1, finds_by_marker: false, refuses_duplicates: false, cancels: true }
+        Abilities {
+            poll_batch: 1,
+            finds_by_marker: self.history_url.is_some(),
+            refuses_duplicates: false,
+            cancels: true,
+        }
     }
 
     async fn submit(&self, order: Order<'_>) -> Created {
@@ -218,8 +230,8 @@ impl Provider for Fal {
         answers
     }
 
-    async fn find(&self, _order: Order<'_>) -> Result<Found, Trouble> {
-        Ok(Found::Nothing)
+    async fn find(&self, order: Order<'_>) -> Result<Found, Trouble> {
+        self.find_in_history(&order).await
     }
 
     async fn cancel(&self, job: &Job) -> Result<CancelOutcome, Trouble> {

@@ -7,8 +7,8 @@ use crate::catalog::{DurationForm, FalInput};
 use crate::providers::input;
 use crate::task::spec::Spec;
 
-/// The input of a model.
-pub(super) fn input(spec: &Spec, names: &FalInput) -> Map<String, Value> {
+/// The input of a model, with this seed where the caller left it open.
+pub(super) fn input(spec: &Spec, names: &FalInput, own_seed: Option<u32>) -> Map<String, Value> {
     let mut fields = Map::new();
     set_texts(&mut fields, spec, names);
     set_images(&mut fields, spec, names);
@@ -18,7 +18,7 @@ pub(super) fn input(spec: &Spec, names: &FalInput) -> Map<String, Value> {
     if let Some(on) = spec.generate_audio {
         fields.insert("generate_audio".to_owned(), on.into());
     }
-    if let Some(seed) = spec.seed {
+    if let Some(seed) = spec.seed.or(own_seed) {
         fields.insert("seed".to_owned(), seed.into());
     }
     for (name, value) in &spec.provider_options {

@@ -18,12 +18,17 @@ const ID: &str = "11111111-2222-4333-8444-555555555555";
 const KLING: &str = "fal-ai/kling-video/v3/pro/text-to-video";
 const HOME: &str = "/fal-ai/kling-video/requests/11111111-2222-4333-8444-555555555555";
 
-fn fal_at(url: &Url) -> Fal {
-    let settings = FalSettings { base_url: url.clone(), api_key: "key-id-01:s3cret-0123".into(), limits: patient() };
+pub(super) fn fal_at(url: &Url) -> Fal {
+    let settings = FalSettings {
+        base_url: url.clone(),
+        history_url: None,
+        api_key: "key-id-01:s3cret-0123".into(),
+        limits: patient(),
+    };
     Fal::over(http(), settings, still()).unwrap()
 }
 
-fn model(id: &str, names: FalInput) -> Model {
+pub(super) fn model(id: &str, names: FalInput) -> Model {
     Model {
         name: ModelName::parse(&format!("fal/{id}")).unwrap(),
         aliases: Vec::new(),
@@ -36,12 +41,12 @@ fn model(id: &str, names: FalInput) -> Model {
     }
 }
 
-fn spec() -> Spec {
+pub(super) fn spec() -> Spec {
     Spec { prompt: "a red kite".to_owned(), ..Spec::new(ModelName::parse("fal/x").unwrap()) }
 }
 
 fn order<'a>(spec: &'a Spec, model: &'a Model) -> Order<'a> {
-    Order { spec, model, marker: &MARKER, callback: None, resent: false }
+    Order { spec, model, marker: &MARKER, callback: None, resent: false, sent: (still())() }
 }
 
 fn names(start: Option<&str>, end: Option<&str>, duration: Option<DurationForm>) -> FalInput {
@@ -58,7 +63,7 @@ fn link(name: &str) -> Option<Image> {
 }
 
 fn input(spec: &Spec, names: &FalInput) -> Value {
-    Value::Object(order::input(spec, names))
+    Value::Object(order::input(spec, names, None))
 }
 
 #[test]

@@ -21,7 +21,7 @@ static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| {
     let model = Catalog::built_in().resolve("kling/kling-3.0").expect("it is built in");
     let spec = Spec { prompt: PROMPT.to_owned(), ..Spec::new(model.name.clone()) };
     let marker = Marker::new("vg-job-42-1");
-    let order = Order { spec: &spec, model: &model, marker: &marker, callback: None, resent: false };
+    let order = Order { spec: &spec, model: &model, marker: &marker, callback: None, resent: false, sent: UNIX_EPOCH };
     KLING.redactor.for_order(&order)
 });
 

@@ -62,7 +62,7 @@ impl Dialect {
     fn provider(self, url: &Url, http: &Http) -> Box<dyn Provider> {
         let (base_url, limits) = (url.clone(), patient());
         if self == InFal {
-            let settings = FalSettings { base_url, api_key: KEY.into(), limits };
+            let settings = FalSettings { base_url, history_url: None, api_key: KEY.into(), limits };
             return Box::new(Fal::over(http.clone(), settings, still()).unwrap());
         }
         let settings = KlingSettings { base_url, credentials: KlingCredentials::ApiKey(KEY.into()), limits };
@@ -139,7 +139,8 @@ async fn create(dialect: Dialect, url: &Url, http: &Http, image: Option<Image>) 
     let spec = Spec { prompt: PROMPT.to_owned(), start_image: image, ..Spec::new(model.name.clone()) };
     let callback = Url::parse(&format!("https://gw.example/callbacks/vg-1-1/{CAPABILITY}")).unwrap();
     let marker = Marker::new("vg-1-1");
-    let order = Order { spec: &spec, model: &model, marker: &marker, callback: Some(&callback), resent: false };
+    let (callback, sent) = (Some(&callback), (still())());
+    let order = Order { spec: &spec, model: &model, marker: &marker, callback, resent: false, sent };
     dialect.provider(url, http).submit(order).await
 }
 

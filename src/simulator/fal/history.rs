@@ -12,7 +12,7 @@ use super::{output, platform_error, struck_query};
 
 /// `GET /v1/models/requests/by-endpoint`.
 pub(super) fn answer(world: &World, call: &Call, account: &str) -> Answer {
-    let fault = world.faults.strike(Provider::Fal, Standard::Any, Moment::Poll, |kind| kind.spoils_answer());
+    let fault = world.faults.strike(Provider::Fal, Standard::Any, Moment::History, |kind| kind.spoils_answer());
     if let Some(answer) = struck_query(fault) {
         return answer;
     }
@@ -26,11 +26,15 @@ pub(super) fn answer(world: &World, call: &Call, account: &str) -> Answer {
     let skip: usize = call.query("cursor").and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
     let payloads = call.query.iter().any(|(key, value)| key == "expand" && value.contains("payloads"));
     let now = now();
-    let (start, end) = (call.query("start").unwrap_or(""), call.query("end").unwrap_or("9999"));
+    let bound = |name: &str| call.query(name).map(|text| text.trim_end_matches('Z'));
+    let (start, end) = (bound("start").unwrap_or(""), bound("end").unwrap_or("9999"));
     let mut jobs = world.book.of_account(account);
+    // By the end of each, the last one first, as the real history does.
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.ended_at()));
     jobs.retain(|job| job.provider == Provider::Fal && job.model == endpoint && job.stage(now) == Stage::Ended);
-    // Times of one form sort as text; a bare date is a prefix and sorts before its day's times.
-    jobs.retain(|job| (start..=end).contains(&timestamp(job.created).as_str()));
+    // Times of one form sort as text; a bare date or second is a prefix and sorts before
+    // the times within it. The end is exclusive.
+    jobs.retain(|job| (start..end).contains(&timestamp(job.created).as_str()));
     jobs.retain(|job| call.query("status").is_none_or(|wanted| wanted == outcome(job).1));
     let more = jobs.len() > skip.saturating_add(limit);
     let items: Vec<Value> = jobs.iter().skip(skip).take(limit).map(|job| item(world, job, payloads)).collect();

@@ -30,13 +30,13 @@ async fn half_a_snapshot_is_removed_and_every_task_is_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_whose_answer_was_lost_with_the_process_is_found_and_not_repeated() {
     let site = Site::new(Duration::from_secs(1)).await;
-    site.simulator.inject(Fault::new(FaultKind::AcceptHang).on(Moment::Create).times(2));
+    site.simulator.inject(Fault::new(FaultKind::AcceptHang).on(Moment::Create).times(3));
     let mut server = site.start().await;
     let mut tasks = Vec::new();
-    for model in ["kling/kling-3.0", "kling/kling-v2-6"] {
+    for model in ["kling/kling-3.0", "kling/kling-v2-6", "fal/fal-ai/veo3.1"] {
         tasks.push(server.submit(request(text(model))).await);
     }
-    site.bought_at_least(2).await;
+    site.bought_at_least(3).await;
     for task in &tasks {
         assert_eq!(server.task(&task.id).await.state(), TaskState::Submitting);
     }
@@ -48,7 +48,7 @@ async fn a_create_whose_answer_was_lost_with_the_process_is_found_and_not_repeat
         assert_eq!((end.attempts.len(), end.attempts[0].sends), (1, 1), "{end:?}");
         assert!(end.history.iter().any(|entry| entry.state() == TaskState::Reconciling), "{:?}", end.history);
     }
-    assert_eq!(site.bought().len(), 2);
+    assert_eq!(site.bought().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,6 +56,7 @@ async fn a_create_that_fal_may_have_taken_is_not_repeated_after_a_kill() {
     let site = Site::new(Duration::from_secs(1)).await;
     site.edit("[polling]", "[submit]\nunknown_window = \"4s\"\n\n[polling]");
     site.simulator.inject(Fault::new(FaultKind::AcceptHang).on(Moment::Create));
+    site.simulator.inject(Fault::new(FaultKind::Refuse).on(Moment::History).times(u32::MAX));
     let mut server = site.start().await;
     let task = server.submit(request(text("fal/fal-ai/veo3.1"))).await;
     site.bought_at_least(1).await;

@@ -59,9 +59,10 @@ impl Site {
         let folder = self.folder.path().display();
         let account = |name: &str| {
             let provider = self.simulator.base_url();
+            let history = if name == "fal" { format!("history_url = \"{provider}/v1\"\n") } else { String::new() };
             format!(
                 "\n[[accounts]]\nname = \"{name}\"\nprovider = \"{name}\"\napi_key = \"{name}-key-of-the-test\"\n\
-                 base_url = \"{provider}\"\nmax_parallel = 1000\nrequests_per_second = 1000\n"
+                 base_url = \"{provider}\"\nmax_parallel = 1000\nrequests_per_second = 1000\n{history}"
             )
         };
         format!(

@@ -61,7 +61,7 @@ fn spec() -> Spec {
 }
 
 fn order<'a>(spec: &'a Spec, model: &'a Model) -> Order<'a> {
-    Order { spec, model, marker: &MARKER, callback: None, resent: false }
+    Order { spec, model, marker: &MARKER, callback: None, resent: false, sent: (still())() }
 }
 
 fn link(name: &str) -> Option<Image> {
