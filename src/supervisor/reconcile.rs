@@ -33,10 +33,16 @@ impl Driver {
         }
         let now = self.clock.now();
         let window_left = self.unknown_window.saturating_sub(since(now, attempt.unknown_since.unwrap_or(attempt.sent)));
+        let abilities = account.provider.abilities();
         if window_left.is_zero() {
+            // The process may have been away for the whole window: it looks once in any case.
+            if abilities.finds_by_marker
+                && let Sought::Settled(again) = self.find(&task, account).await?
+            {
+                return Ok(again);
+            }
             return self.give_up_looking(&task, account).await;
         }
-        let abilities = account.provider.abilities();
         if !abilities.finds_by_marker {
             return Ok(Some(window_left));
         }

@@ -131,6 +131,26 @@ async fn who_allows_a_second_purchase_gets_one_and_both_are_on_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_for_the_whole_window_looks_before_it_buys_again() {
+    for model in [KLING[0], FAL] {
+        let provider = quick(Duration::from_millis(300));
+        let mut house = House::with(provider, &[("SUBMIT__UNKNOWN_WINDOW", "1s")]).await;
+        let mut asked = request(prompted(model, "a kite [sim:accept_drop]"));
+        asked.unknown_outcome_policy = UnknownOutcomePolicy::AtLeastOnce.into();
+        asked.max_paid_attempts = 2;
+        let task = house.try_submit(asked).await.unwrap();
+        house.until(&task.id, |task| task.state() == TaskState::Reconciling).await;
+        let foundations = house.drain().await.1;
+        // What is waited for is that time passes.
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        let mut house = foundations.rebuild().await;
+        let end = house.finished(&task.id).await;
+        assert_eq!((end.state(), end.attempts.len()), (TaskState::Succeeded, 1), "{model}: {end:?}");
+        assert_eq!(house.bought(), 1, "{model}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_create_waits_in_the_queue_and_is_bought_once() {
     let mut house = House::new().await;
     for model in KLING {
