@@ -98,6 +98,33 @@ async fn a_lost_answer_is_looked_up_before_the_same_create_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_unknown_create_is_looked_up_at_2_7_22_and_82_seconds() {
+    let world = World::new(Scripted::like_kling(done_after(MINUTE)).answering([lost_answer()])).await;
+    let id = world.submit(AtMostOnce).await;
+    world.until(id, State::Succeeded).await;
+    let sent = world.provider.creates()[0].1;
+    let looks: Vec<u64> = world.provider.looks().iter().map(|at| (*at - sent).as_secs()).collect();
+    assert_eq!(looks, [2, 7, 22, 82]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_that_no_look_up_finds_stays_unknown_and_is_not_bought_anew() {
+    // As Kling says 1201 of a marker that is taken, and does not show the job.
+    let answers = std::iter::repeat_with(lost_answer).take(1_000);
+    let world = World::new(Scripted::like_kling(|_| pending()).answering(answers)).await;
+    let id = world.submit(AtMostOnce).await;
+    world.until(id, State::Reconciling).await;
+    let world = world.restart().await;
+    let (task, took) = world.until(id, State::Failed).await;
+    assert_eq!(task.failure.as_ref().unwrap().kind, FailureKind::SubmitOutcomeUnknown);
+    assert!((super::WINDOW..super::WINDOW + 2 * MINUTE).contains(&took), "{took:?}");
+    let creates = world.provider.creates();
+    assert!(creates.len() > 2, "it was sent again");
+    assert!(creates.iter().all(|create| create.0 == creates[0].0), "under one marker only");
+    assert_eq!((task.attempts.len(), task.attempts[0].sends as usize), (1, creates.len()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_a_look_up_finds_is_adopted() {
     let world = World::new(Scripted::like_kling(done_after(MINUTE)).answering([lost_answer()])).await;
     let id = world.submit(AtMostOnce).await;

@@ -189,3 +189,48 @@ async fn a_pair_of_keys_is_refused_by_us_where_only_a_key_is_taken() {
 fn model_with_id(id: &str) -> Model {
     Model { wire_id: id.to_owned(), ..new("x") }
 }
+
+/// What went out for this order, from an adapter made anew as after a restart.
+async fn sent(model: &Model, callback: Option<&Url>, resent: bool) -> String {
+    let socket = Scripted::play(vec![json("200 OK", TAKEN)]).await;
+    let spec = Spec { duration_s: Some(5), ..spec() };
+    kling_at(&socket.url).submit(Order { callback, resent, ..order(&spec, model) }).await;
+    let request = socket.seen().remove(0);
+    request.replace(&socket.url.port().unwrap().to_string(), "PORT")
+}
+
+#[tokio::test]
+async fn a_create_that_is_sent_again_is_the_same_to_the_last_byte() {
+    let callback = Url::parse("https://gw.example/callbacks/vg-job-42-1/c0ffee").unwrap();
+    for model in [new("kling-3.0"), legacy("kling-v2-6")] {
+        for callback in [None, Some(&callback)] {
+            assert_eq!(sent(&model, callback, false).await, sent(&model, callback, true).await);
+        }
+    }
+}
+
+/// The callback's address and the catalog's row may have changed between two
+/// sends. That is safe: Kling refuses the second by its marker, whatever else is in
+/// it, and a first that never arrived is made by today's settings.
+#[tokio::test]
+async fn other_settings_change_what_they_set_and_never_the_marker() {
+    let moved = Url::parse("https://moved.example/callbacks/vg-job-42-1/c0ffee").unwrap();
+    for (model, renamed, marker, callback) in [
+        (new("kling-3.0"), new("kling-3.1"), "/options/external_task_id", "/options/callback_url"),
+        (legacy("kling-v2-6"), legacy("kling-v2-7"), "/external_task_id", "/callback_url"),
+    ] {
+        let body =
+            |request: String| -> Value { serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap() };
+        let first = body(sent(&model, None, false).await);
+        let again = body(sent(&renamed, Some(&moved), true).await);
+        assert_eq!(first.pointer(marker).unwrap(), "vg-job-42-1");
+        assert_eq!(again.pointer(marker), first.pointer(marker));
+        assert_eq!(again.pointer(callback).unwrap(), moved.as_str());
+        let mut stripped = body(sent(&model, Some(&moved), true).await);
+        match stripped.pointer_mut("/options") {
+            Some(options) => options.as_object_mut().unwrap().remove("callback_url"),
+            None => stripped.as_object_mut().unwrap().remove("callback_url"),
+        };
+        assert_eq!(stripped, first, "nothing but the callback differs");
+    }
+}
