@@ -7,6 +7,7 @@ mod check;
 mod common;
 mod figures;
 mod load;
+mod proxy;
 mod rows;
 mod run;
 mod seen;

@@ -2,9 +2,10 @@
 //! in the list.
 
 mod kills;
+mod network;
 mod watch;
 
 use crate::run::Row;
 
 /// Every row, in the order of the plan.
-pub const ALL: &[Row] = &[kills::ROW, watch::ROW];
+pub const ALL: &[Row] = &[kills::ROW, watch::ROW, network::AT_KLING, network::AT_FAL];
