@@ -12,6 +12,7 @@ use rand::RngExt;
 use tokio::time::Instant;
 use uuid::{ContextV7, Timestamp, Uuid};
 
+use crate::failpoint::skewed;
 use crate::task::id::TaskId;
 
 /// Tells the time in whole milliseconds, which is what the store keeps.
@@ -68,7 +69,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the place that reads the system time")]
     pub fn now(&self) -> SystemTime {
         let now = match &self.source {
-            Source::System => SystemTime::now(),
+            Source::System => skewed(SystemTime::now()),
             Source::Simulated { date, from } => *date + from.elapsed(),
             #[cfg(test)]
             Source::Seeded { date, from, leapt_ms, .. } => {

@@ -13,6 +13,7 @@ use axum::routing::post;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use crate::failpoint::failpoint;
 use crate::ledger::Ledger;
 use crate::task::id::Marker;
 use crate::wire::capability::Capabilities;
@@ -63,6 +64,8 @@ async fn hear(State(door): State<Door>, Path((marker, capability)): Path<(String
     }
     debug!(task_id = %task, "a callback makes the task due");
     metrics::counter!("videogen_callbacks_total").increment(1);
+    failpoint!("callback.heard");
     door.ledger.nudge(task);
+    failpoint!("callback.nudged");
     StatusCode::OK
 }

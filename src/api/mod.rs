@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::failpoint::failpoint;
 use crate::ledger::{Ledger, LedgerError, Recorded};
 use crate::network::Guard;
 use crate::task::id::Revision;
@@ -122,13 +123,16 @@ impl pb::video_gen_server::VideoGen for Service {
         let house = self.house()?;
         let request = request.into_inner();
         let validate_only = request.validate_only;
+        failpoint!("submit.arrived");
         let submission = house.judge().submission(request)?;
         if validate_only {
             let task = Some(render::submitted(&submission));
             return Ok(Response::new(pb::SubmitResponse { task }));
         }
+        failpoint!("submit.decoded");
         let ledger = Arc::clone(&house.ledger);
         let submitted = self.write(async move { ledger.submit(submission).await }).await?;
+        failpoint!("submit.answered");
         let task = Some(house.show(&submitted.task).await);
         let mut response = Response::new(pb::SubmitResponse { task });
         if submitted.replayed {

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::api::health::HealthService;
 use crate::api::{House, Service};
 use crate::config::Settings;
+use crate::failpoint::failpoint;
 use crate::ledger::admission::Admission;
 use crate::store::contract::TaskStore;
 use crate::supervisor::Supervisor;
@@ -84,8 +85,10 @@ impl App {
         doors::open_admin(bound.admin, pages, closing.clone(), &mut doors);
 
         let parts = parts::assemble(settings, admission).await?;
+        failpoint!("start.opened");
         let started = Supervisor::start(parts.supervisor, resting.clone()).await;
         let running = started.map_err(|error| StartError(format!("store.path: {error}")))?;
+        failpoint!("start.resumed");
         let mut workers = JoinSet::new();
         workers.spawn(running.run());
         workers.spawn(parts.room.run(resting.clone()));
@@ -150,6 +153,7 @@ impl App {
     /// Not serving, then nothing new, then what is under way finishes, then the
     /// streams have ended, then the store is synced.
     async fn drain(mut self) -> Ended {
+        failpoint!("drain.begun");
         let deadline = Instant::now() + self.grace;
         info!(grace_s = self.grace.as_secs_f64(), "draining");
         self.serving.send_replace(false);
@@ -170,6 +174,7 @@ impl App {
         }
         self.doors.shutdown().await;
         self.workers.shutdown().await;
+        failpoint!("drain.finished");
         self.store.close().await;
         info!("drained");
         if in_time { Ended::Drained } else { Ended::GraceOver }

@@ -7,6 +7,7 @@ use object_store::{ObjectStoreExt, WriteMultipart};
 use reqwest::Response;
 use ring::digest::{Context, SHA256};
 
+use crate::failpoint::failpoint;
 use crate::task::id::TaskId;
 use crate::task::state::{Artifact, Media, Output};
 
@@ -31,6 +32,7 @@ impl Archive {
 
     async fn fetch_without_limit(&self, task: TaskId, output: &Output) -> Result<Artifact, FetchError> {
         let mut answer = download::open(&self.client, &self.guard, &output.url).await?;
+        failpoint!("archive.opened");
         let expected = answer.content_length();
         if expected.is_some_and(|size| size > self.settings.max_bytes) {
             return Err(self.too_large());
@@ -38,13 +40,17 @@ impl Archive {
         self.check_space(expected).await?;
         let mut file = Intake::new();
         let taken = self.take(task, &mut answer, &mut file).await;
+        failpoint!("archive.taken");
         let checked = match taken {
             Ok(()) => file.inspect(expected, download::shows_its_end(&answer)),
             Err(error) => Err(error),
         };
         match checked {
             Ok(artifact) => match file.publish().await {
-                Ok(()) => Ok(artifact),
+                Ok(()) => {
+                    failpoint!("archive.published");
+                    Ok(artifact)
+                }
                 Err(error) => {
                     self.drop_leftovers(task).await;
                     Err(error)
@@ -146,6 +152,7 @@ impl Intake {
 
     /// Writes the rest, syncs the file, gives it its name and syncs that.
     async fn publish(self) -> Result<(), FetchError> {
+        failpoint!("archive.publish" => FetchError::Storage("a failpoint".to_owned()));
         match self.writer {
             Some(writer) => writer.finish().await.map(drop).map_err(storage),
             None => Err(FetchError::Rejected(Broken::Unfinished.to_string())),

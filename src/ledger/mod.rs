@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::archive::{Archive, ReadError};
 use crate::clock::Clock;
+use crate::failpoint::failpoint;
 use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
 use crate::task::event::Event;
 use crate::task::id::{Revision, TaskId};
@@ -128,6 +129,7 @@ impl Ledger {
         };
         match creation {
             Creation::Created => {
+                failpoint!("submit.stored");
                 self.publish(&task, None);
                 self.nudges.add(task.id);
                 Ok(Submitted { task, replayed: false })
@@ -147,9 +149,12 @@ impl Ledger {
                 Applied::NotAllowed => return Ok(Recorded::NotAllowed(current)),
                 Applied::Next(next) => Arc::<Task>::from(next),
             };
+            failpoint!("record", next.state.word());
             match self.store.commit(current.revision, Arc::clone(&next)).await? {
                 Commit::Committed => {
+                    failpoint!("recorded", next.state.word());
                     self.publish(&next, Some(&current));
+                    failpoint!("shown", next.state.word());
                     return Ok(Recorded::Task(next));
                 }
                 Commit::Stale => current = self.get(current.id).await?,
@@ -160,7 +165,9 @@ impl Ledger {
     /// Records the caller's wish to cancel and lets the supervisor see to it.
     pub async fn cancel(&self, id: TaskId) -> Result<Recorded, LedgerError> {
         let task = self.get(id).await?;
+        failpoint!("cancel.asked");
         let recorded = self.record(&task, &Event::CancelRequested).await?;
+        failpoint!("cancel.noted");
         self.nudges.add(id);
         Ok(recorded)
     }

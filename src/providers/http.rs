@@ -10,6 +10,7 @@ use url::Url;
 
 use super::contract::Trouble;
 use super::redact::{Redactor, without_links};
+use crate::failpoint::{failpoint, hastened};
 
 /// How long calls may take and how much they may answer.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,7 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            create_total: Duration::from_secs(60),
+            create_total: hastened(Duration::from_secs(60)),
             create_body: 64 * 1024,
             query_total: Duration::from_secs(20),
             query_body: 1024 * 1024,
@@ -148,7 +149,9 @@ impl Http {
 
     /// Sends a paid create, once.
     pub async fn create(&self, call: Call) -> Result<Answer, Lost> {
-        match exchange(&self.create, call, self.limits.create_body).await {
+        let answer = exchange(&self.create, call, self.limits.create_body).await;
+        failpoint!("create.answered");
+        match answer {
             Ok(answer) => Ok(answer),
             // The only accepted proof: the connector itself gave up, so no byte of the
             // request had a connection to leave on.

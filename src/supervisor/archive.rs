@@ -10,6 +10,7 @@ use super::account::Account;
 use super::drive::{Again, Driver};
 use crate::archive::FetchError;
 use crate::clock::since;
+use crate::failpoint::failpoint;
 use crate::ledger::{LedgerError, Recorded};
 use crate::providers::contract::Trouble;
 use crate::task::event::{Event, Observation};
@@ -31,6 +32,7 @@ impl Driver {
         let Some(output) = &task.output else { return Ok(None) };
         let fetched = async {
             let _place = self.waiting(task.id, self.fetches.acquire()).await.ok()?;
+            failpoint!("archive.begin");
             // A crash after the file was stored and before the record said so
             // leaves a file that needs only to be adopted.
             match self.archive.find(task.id).await {
@@ -91,6 +93,7 @@ impl Driver {
         if let Some(wait) = self.rationed(task, account) {
             return Ok(Some(wait));
         }
+        failpoint!("link.refused");
         let observation = match self.ask(task, account).await {
             Some(Ok(observation)) => observation,
             Some(Err(trouble)) => return Ok(Some(self.wait_out(task, &trouble))),
@@ -98,6 +101,7 @@ impl Driver {
         };
         if renews(task.output.as_ref(), &observation) {
             debug!("the provider gave a fresh link");
+            failpoint!("link.renewed");
             return match self.ledger.record(task, &Event::Observed(observation)).await? {
                 Recorded::Task(_) => Ok(Some(Duration::ZERO)),
                 Recorded::NotAllowed(_) => Ok(None),

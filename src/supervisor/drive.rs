@@ -18,6 +18,7 @@ use super::limits::Slots;
 use crate::archive::Archive;
 use crate::catalog::{Catalog, Model};
 use crate::clock::{Clock, since};
+use crate::failpoint::failpoint;
 use crate::ledger::{Ledger, LedgerError, Recorded};
 use crate::providers::contract::{Created, Order, Trouble};
 use crate::task::backoff::{self, Polling};
@@ -90,6 +91,7 @@ impl Driver {
         #[cfg(debug_assertions)]
         crate::failpoint::poisoned(&task.submission.labels);
         debug!(?action, state = task.state.word(), "step");
+        failpoint!("step.begin");
         match action {
             Action::Submit => self.submit(&task, account).await,
             Action::Reconcile => self.reconcile(&task, account).await,
@@ -125,9 +127,11 @@ impl Driver {
         if let Some(wait) = self.rationed(task, account) {
             return Ok(Some(wait));
         }
+        failpoint!("queue.slot");
         if !self.slots.claim(task, account.max_parallel) {
             return Ok(Some(SLOT_BACKSTOP));
         }
+        failpoint!("queue.claimed");
         self.create(task, account, Event::CreateStarted).await
     }
 
@@ -155,6 +159,7 @@ impl Driver {
         let Some(Some(_place)) = turn else {
             return Ok(Some(Duration::ZERO));
         };
+        failpoint!("create.intent");
         let Recorded::Task(task) = self.ledger.record(task, &intent).await? else { return Ok(Some(Duration::ZERO)) };
         let (State::Submitting, Some(attempt)) = (task.state, task.attempt()) else {
             return Ok(Some(Duration::ZERO));
@@ -168,7 +173,9 @@ impl Driver {
             resent: attempt.unknown_since.is_some(),
             sent: attempt.sent,
         };
+        failpoint!("create.order");
         let created = account.provider.submit(order).await;
+        failpoint!("create.judged");
         metrics::counter!("videogen_creates_total", "outcome" => outcome_word(&created)).increment(1);
         self.record_created(&task, account, created).await
     }
@@ -235,6 +242,7 @@ impl Driver {
     /// Asks after the task's job. Nothing when the process is ending.
     pub(super) async fn ask(&self, task: &Task, account: &Account) -> Option<Result<Observation, Trouble>> {
         let job = task.job.clone()?;
+        failpoint!("poll.asked");
         let answer = match self.hand.suspicion(task.id) {
             Some(_) => {
                 self.waiting(task.id, self.stop.run_until_cancelled(account.turn())).await?;
@@ -242,6 +250,7 @@ impl Driver {
             }
             None => self.waiting(task.id, self.stop.run_until_cancelled(account.poll(task.id, job))).await?,
         };
+        failpoint!("poll.answered");
         let word = match &answer {
             Ok(Observation::Pending(_)) => "pending",
             Ok(Observation::Succeeded { .. }) => "succeeded",

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::account::Account;
 use super::drive::{Again, Driver, within_recovery};
 use crate::clock::since;
-use crate::failpoint::{haste, hastened};
+use crate::failpoint::{failpoint, haste, hastened};
 use crate::ledger::{LedgerError, Recorded};
 use crate::providers::contract::{Found, Order, Trouble};
 use crate::task::backoff::{self, LookUp};
@@ -55,6 +55,7 @@ impl Driver {
         if let Some(wait) = self.rationed(&task, account) {
             return Ok(Some(wait.min(window_left)));
         }
+        failpoint!("unknown.look");
         match self.find(&task, account).await? {
             Sought::Settled(again) => Ok(again),
             Sought::Nothing if may_resend => {
@@ -82,6 +83,7 @@ impl Driver {
 
     /// The window is over: the caller's policy decides.
     async fn give_up_looking(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
+        failpoint!("unknown.over");
         // An account that stays held does not keep the task waiting for ever.
         if may_buy_again(task) && self.clock.now() < task.deadline {
             warn!("the outcome stays unknown; the policy allows another paid create");

@@ -11,7 +11,7 @@ use videogen::api::pb;
 use videogen::simulator::Entry;
 
 use crate::figures::Figures;
-use crate::load::{Acknowledged, is_unknown};
+use crate::load::{Acknowledged, Hope, is_unknown};
 
 /// How many violations are told in full.
 const TOLD: usize = 5;
@@ -89,9 +89,13 @@ impl Evidence<'_> {
     /// task says that nobody knows.
     fn unattached(&self) -> Vec<String> {
         let by_prompt: HashMap<_, _> = self.tasks.iter().map(|task| (prompt(task), task)).collect();
+        let hopeless = self.acknowledged.iter().filter(|told| told.asked.hope == Hope::Nothing);
+        let hopeless: HashSet<_> = hopeless.map(|told| told.task.as_str()).collect();
         let attached = |entry: &Entry| match by_prompt.get(entry.prompt.as_str()) {
             None => Err(format!("I3: a create without a task: {entry:?}")),
             Some(task) if knows(task, &entry.job_id) || admits(task) => Ok(()),
+            // A job that its provider has lost cannot be found.
+            Some(task) if is_unknown(task) && hopeless.contains(task.id.as_str()) => Ok(()),
             Some(task) => Err(format!("I3: a create that its task does not know: {entry:?} {task:?}")),
         };
         self.creates.iter().filter_map(|entry| attached(entry).err()).collect()

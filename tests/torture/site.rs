@@ -14,7 +14,10 @@ use videogen::api::pb;
 use videogen::api::pb::video_gen_client::VideoGenClient;
 use videogen::simulator::{self, Entry, Simulator};
 
+use crate::check::Evidence;
 use crate::common::child::{Ended, Process};
+use crate::figures::Figures;
+use crate::load::Acknowledged;
 use crate::run::Case;
 
 /// The client of the contract.
@@ -137,6 +140,12 @@ impl Site {
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
         self.door.send_replace(Some(channel.clone()));
         Ok(Server { process, client: Client::new(channel), folder: self.folder.clone() })
+    }
+
+    /// Joins the three ledgers.
+    pub fn judge(&self, acknowledged: &[Acknowledged], tasks: &[pb::Task]) -> Result<Figures, String> {
+        let (creates, videos) = (self.bought(), self.path("videos"));
+        Evidence { acknowledged, creates: &creates, tasks, videos: &videos }.judge()
     }
 
     /// Every create that the provider accepted.

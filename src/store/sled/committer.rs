@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::shared::Shared;
 use super::write::Batch;
+use crate::failpoint::failpoint;
 use crate::store::contract::{Commit, StoreError, Tombstone};
 use crate::store::envelope::Kind;
 use crate::store::index::{Durable, Index, RequestKey};
@@ -114,6 +115,7 @@ async fn write(shared: &Arc<Shared>, plan: Plan) -> bool {
             return false;
         }
         shared.publish(effects);
+        failpoint!("commit.published");
     }
     for answer in answers {
         answer.send();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::open::Opened;
 use super::schema::SET_KEY;
+use crate::failpoint::failpoint;
 use crate::store::envelope::{seal, unseal};
 use crate::store::set::SetNote;
 
@@ -53,14 +54,18 @@ impl Opened {
             }
         }
         self.sync(sled)?;
+        failpoint!("commit.synced");
         *set = next;
         Ok(set.commit)
     }
 
     /// Applies what sled is to change and waits until it is on the disk.
     pub(super) fn sync(&self, batch: sled::Batch) -> Result<(), String> {
+        failpoint!("commit.begin" => "write: a failpoint".to_owned());
         self.tree.apply_batch(batch).map_err(|error| format!("write: {error}"))?;
+        failpoint!("commit.applied");
         self.db.flush().map_err(|error| format!("flush: {error}"))?;
+        failpoint!("commit.flushed" => "sync: a failpoint".to_owned());
         // sled's flush is no fsync: without this a power cut loses what was
         // acknowledged, or the whole database.
         self.log.sync_data().map_err(|error| format!("sync: {error}"))

@@ -1,7 +1,6 @@
 //! Kills the process at random moments, again and again, also while it starts,
 //! with callers that insist and a provider that is flaky.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -9,15 +8,13 @@ use futures::future::try_join_all;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
-use videogen::api::pb;
 use videogen::simulator::{self, Fault, FaultKind, Moment};
 
-use crate::check::Evidence;
 use crate::figures::Figures;
-use crate::load::{Acknowledged, Asked, MODELS, insist};
+use crate::load::{Acknowledged, Asked, MODELS, insist, settle};
 use crate::run::{Case, Row};
 use crate::seen::Seen;
-use crate::site::{Plan, Server, Site};
+use crate::site::{Plan, Site};
 
 /// Kills in one case: 34 cases are the 1,000 kills of the figure.
 const KILLS: u64 = 30;
@@ -33,7 +30,7 @@ pub const ROW: Row = Row {
     about: "kill -9 at random moments under load, 30 kills and 3,000 tasks a case",
     sample: 1,
     full: 34,
-    jobs: 1,
+    jobs: 2,
     case: |case| attack(case).boxed(),
     least: &[("kills", KILLS), ("acknowledged", TASKS), ("creates", TASKS / 2)],
 };
@@ -51,15 +48,13 @@ async fn attack(case: Case) -> Result<Figures, String> {
     let mut server = site.start(&[]).await?;
     let acknowledged = callers.await.map_err(|error| error.to_string())??;
     site.simulator.clear_faults();
-    settle(&site, &mut server, &acknowledged, &mut seen).await?;
+    seen.look(&settle(&site, &mut server, &acknowledged, SETTLING).await?)?;
     // What was settled is so on the disk too.
     server.kill().await;
     let mut server = site.start(&[]).await?;
     let tasks = server.tasks().await?;
     seen.look(&tasks)?;
-    let videos = site.path("videos");
-    let evidence = Evidence { acknowledged: &acknowledged, creates: &site.bought(), tasks: &tasks, videos: &videos };
-    figures.merge(&evidence.judge()?);
+    figures.merge(&site.judge(&acknowledged, &tasks)?);
     repeat(&site, &acknowledged).await?;
     Ok(figures)
 }
@@ -68,7 +63,7 @@ fn plan() -> Plan {
     let plan = Plan::quick(Duration::ZERO);
     let latency = Duration::from_millis(100)..Duration::from_millis(1_500);
     let provider = simulator::Settings { latency, poll_error_rate: 0.02, ..plan.provider };
-    Plan { provider, unknown_window_s: 30, ..plan }
+    Plan { provider, unknown_window_s: 15, ..plan }
 }
 
 /// Two creates in a hundred go wrong in each of these ways.
@@ -129,20 +124,6 @@ async fn ask_all(
         let Some(answered) = callers.join_next().await else { return Ok(acknowledged) };
         acknowledged.push(answered.map_err(|error| error.to_string())??);
     }
-}
-
-async fn settle(
-    site: &Site,
-    server: &mut Server,
-    acknowledged: &[Acknowledged],
-    seen: &mut Seen,
-) -> Result<(), String> {
-    let hopes: HashMap<_, _> = acknowledged.iter().map(|told| (told.task.clone(), told.asked.hope)).collect();
-    let bought: HashSet<_> = site.bought().into_iter().filter_map(|entry| entry.marker).collect();
-    let is_bought = |task: &pb::Task| task.attempts.iter().any(|attempt| bought.contains(&attempt.marker));
-    let has_ended = |task: &pb::Task| hopes.get(&task.id).is_none_or(|hope| hope.has_ended(task, is_bought(task)));
-    let tasks = server.until_all(SETTLING, has_ended).await?;
-    seen.look(&tasks)
 }
 
 /// I5: a request that is repeated, however late, is answered with its task.

@@ -2,10 +2,11 @@
 //! in the list.
 
 mod kills;
+mod matrix;
 mod network;
 mod watch;
 
 use crate::run::Row;
 
 /// Every row, in the order of the plan.
-pub const ALL: &[Row] = &[kills::ROW, watch::ROW, network::AT_KLING, network::AT_FAL];
+pub const ALL: &[Row] = &[matrix::ROW, kills::ROW, watch::ROW, network::AT_KLING, network::AT_FAL];
