@@ -21,7 +21,7 @@ pub const MODELS: [&str; 3] = ["kling/kling-3.0", "kling/kling-v2-6", "fal/fal-a
 /// How long one call may take before it is repeated.
 const CALL: Duration = Duration::from_secs(10);
 /// How long a caller insists before that is a failure.
-const INSISTENCE: Duration = Duration::from_secs(240);
+const INSISTENCE: Duration = Duration::from_secs(900);
 
 /// How a task may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use crate::run::Case;
 pub type Client = VideoGenClient<Channel>;
 
 /// How long a start may take before it counts as refused.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// What can be set at a site.
 #[derive(Clone, Debug)]

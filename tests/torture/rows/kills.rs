@@ -23,7 +23,7 @@ const TASKS: u64 = 3_000;
 /// Callers at once.
 const CALLERS: usize = 64;
 /// How long everything may take to come to its end after the last kill.
-const SETTLING: Duration = Duration::from_secs(240);
+const SETTLING: Duration = Duration::from_secs(900);
 
 pub const ROW: Row = Row {
     name: "kills",

@@ -29,9 +29,9 @@ const CELLS: u64 = 480;
 /// any 480 in a row are all cells.
 const STRIDE: u64 = 271;
 /// How long a point may take to be reached.
-const REACHED: Duration = Duration::from_secs(60);
+const REACHED: Duration = Duration::from_secs(120);
 /// How long everything may take to come to its end.
-const SETTLING: Duration = Duration::from_secs(120);
+const SETTLING: Duration = Duration::from_secs(300);
 
 pub const ROW: Row = Row {
     name: "matrix",
