@@ -5,13 +5,16 @@
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 mod figures;
 mod load;
 mod proxy;
 mod rows;
 mod run;
 mod seen;
+mod settle;
 mod site;
+mod strace;
 
 use std::process::ExitCode;
 use std::time::Duration;

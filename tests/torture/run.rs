@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 
 use crate::figures::Figures;
+use crate::rows;
 
 /// After so many failures no further case begins.
 const ENOUGH_FAILURES: usize = 10;
@@ -68,6 +69,10 @@ pub struct Bounds {
 /// Runs a row and says how it went. False when a case failed or too little was done.
 pub async fn run(row: &'static Row, bounds: &Bounds) -> bool {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Some(tools) = rows::missing(row) {
+        println!("{}: SKIPPED: this machine has not {tools}", row.name);
+        return std::env::var("CI").as_deref() != Ok("true");
+    }
     let began = Instant::now();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("torture-{}-{}", row.name, std::process::id()));
     std::fs::create_dir_all(&home).expect("a folder for the run");

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each row uses a part of it")]
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Plan {
     pub unknown_window_s: u64,
     /// How many jobs a model may have at once.
     pub max_parallel: u32,
+    /// Where store and archive are; in the case's folder when absent.
+    pub data: Option<PathBuf>,
 }
 
 impl Plan {
@@ -44,7 +47,7 @@ impl Plan {
     pub fn quick(latency: Duration) -> Self {
         let quick = simulator::Settings::quick(latency);
         let provider = simulator::Settings { short_side: 64, clips: Some(4), ..quick };
-        Self { provider, settings: String::new(), unknown_window_s: 10, max_parallel: 1000 }
+        Self { provider, settings: String::new(), unknown_window_s: 10, max_parallel: 1000, data: None }
     }
 }
 
@@ -53,6 +56,7 @@ pub struct Site {
     /// The simulated provider.
     pub simulator: simulator::Running,
     folder: PathBuf,
+    data: PathBuf,
     program: PathBuf,
     /// The way to the server that runs now.
     door: watch::Sender<Option<Channel>>,
@@ -76,6 +80,7 @@ impl Site {
         let site = Self {
             simulator,
             folder: case.folder.clone(),
+            data: plan.data.clone().unwrap_or_else(|| case.folder.clone()),
             program: case.program.clone(),
             door: watch::Sender::new(None),
         };
@@ -84,7 +89,7 @@ impl Site {
     }
 
     fn settings(&self, plan: &Plan) -> String {
-        let folder = self.folder.display();
+        let folder = self.data.display();
         let Plan { settings, unknown_window_s, max_parallel, .. } = plan;
         let account = |name: &str| {
             let provider = self.simulator.base_url();
@@ -105,9 +110,9 @@ impl Site {
         )
     }
 
-    /// A path within the folder.
+    /// A path within the folder; store and archive may be elsewhere.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        if matches!(name, "store" | "videos") { self.data.join(name) } else { self.folder.join(name) }
     }
 
     /// Where callers find the server; nothing while there is none.
@@ -119,9 +124,7 @@ impl Site {
     /// wait for by minutes is waited for by seconds.
     pub fn spawn(&self, command: &str, environment: &[(String, String)]) -> Process {
         let settings = self.path("settings.toml").display().to_string();
-        let haste = ("FAILPOINT_HASTE".to_owned(), "20".to_owned());
-        let environment: Vec<_> = environment.iter().cloned().chain([haste]).collect();
-        Process::run(&self.program, &[command, "--config", &settings], &environment)
+        Process::run(&self.program, &[command, "--config", &settings], &hasty(environment))
     }
 
     /// Starts a server and opens the door to it. A start that is refused is a failure.
@@ -134,9 +137,27 @@ impl Site {
 
     /// Starts a server that may die before it serves; then says how it ended.
     pub async fn try_start(&self, environment: &[(String, String)]) -> Result<Server, Ended> {
-        let mut process = self.spawn("serve", environment);
+        self.announced(self.spawn("serve", environment)).await
+    }
+
+    /// The same below another program, which is given these words first.
+    pub async fn try_start_under(
+        &self,
+        program: &Path,
+        words: &[String],
+        environment: &[(String, String)],
+    ) -> Result<Server, Ended> {
+        let (service, settings) =
+            (self.program.display().to_string(), self.path("settings.toml").display().to_string());
+        let words = words.iter().map(String::as_str).chain([service.as_str(), "serve", "--config", &settings]);
+        self.announced(Process::run(program, &words.collect::<Vec<_>>(), &hasty(environment))).await
+    }
+
+    async fn announced(&self, mut process: Process) -> Result<Server, Ended> {
         let announced = tokio::time::timeout(START_LIMIT, process.announced("listening grpc=")).await;
-        let Ok(Some(address)) = announced else { return Err(note(&self.folder, process.kill().await)) };
+        // A line may be cut short when writing it was made to fail.
+        let address = announced.ok().flatten().and_then(|address| address.parse::<SocketAddr>().ok());
+        let Some(address) = address else { return Err(note(&self.folder, process.kill().await)) };
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
         self.door.send_replace(Some(channel.clone()));
         Ok(Server { process, client: Client::new(channel), folder: self.folder.clone() })
@@ -204,6 +225,11 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// What a provider makes us wait for by minutes is waited for by seconds.
+fn hasty(environment: &[(String, String)]) -> Vec<(String, String)> {
+    environment.iter().cloned().chain([("FAILPOINT_HASTE".to_owned(), "20".to_owned())]).collect()
 }
 
 /// Keeps what a process has printed beside what it has left.
