@@ -27,7 +27,7 @@ const download = async ({ url }) => {
 };
 
 const { video } = await generateVideo({
-  model: fal.video("kling-video/v3/pro/text-to-video"),
+  model: fal.video("veo3.1"),
   prompt,
   aspectRatio: "16:9",
   download,

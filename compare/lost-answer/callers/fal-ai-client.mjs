@@ -16,8 +16,8 @@ fal.config({
   },
 });
 
-const result = await fal.subscribe("fal-ai/kling-video/v3/pro/text-to-video", {
-  input: { prompt, duration: "5", aspect_ratio: "16:9" },
+const result = await fal.subscribe("fal-ai/veo3.1", {
+  input: { prompt, aspect_ratio: "16:9" },
 });
 const video = await fetch(result.data.video.url);
 writeFileSync(file, Buffer.from(await video.arrayBuffer()));

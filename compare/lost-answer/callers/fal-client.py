@@ -15,7 +15,7 @@ base, prompt, file = sys.argv[1:]
 fal_client.client.QUEUE_URL_FORMAT = base + "/"
 
 result = fal_client.subscribe(
-    "fal-ai/kling-video/v3/pro/text-to-video",
-    arguments={"prompt": prompt, "duration": "5", "aspect_ratio": "16:9"},
+    "fal-ai/veo3.1",
+    arguments={"prompt": prompt, "aspect_ratio": "16:9"},
 )
 urllib.request.urlretrieve(result["video"]["url"], file)
