@@ -96,7 +96,11 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report(Err(Trouble::Local(format!("cannot start: {error}")))),
     };
-    report(runtime.block_on(dispatch(cli)))
+    let code = report(runtime.block_on(dispatch(cli)));
+    // What has to be waited for was awaited. A write to a disk that hangs is given up:
+    // it would keep a process alive whose store has stopped.
+    runtime.shutdown_background();
+    code
 }
 
 async fn dispatch(cli: Cli) -> Result<Outcome, Trouble> {
