@@ -119,6 +119,7 @@ impl Ledger {
         let fingerprint = submission.fingerprint;
         let refusal = self.admission.refusal(self.store.open_tasks());
         let task = Arc::new(machine::accept(self.clock.task_id(), Arc::new(submission), self.clock.now()));
+        let _writing = self.watchers.writing(task.id);
         let creation = match refusal {
             None => self.store.create(Arc::clone(&task)).await?,
             // A repeat buys nothing and needs no room: it is answered all the same.
@@ -143,6 +144,7 @@ impl Ledger {
     /// somebody else was faster the event is judged again on the newer state.
     pub async fn record(&self, task: &Arc<Task>, event: &Event) -> Result<Recorded, LedgerError> {
         let mut current = Arc::clone(task);
+        let _writing = self.watchers.writing(task.id);
         loop {
             let next = match machine::apply(&current, event, self.clock.now()) {
                 Applied::Same => return Ok(Recorded::Task(current)),

@@ -1,6 +1,7 @@
 //! Who watches what. A watcher is shown the newest whole state, never a backlog:
 //! one that reads slowly skips states, and costs its own memory only.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,8 @@ pub const FOLLOWER_BACKLOG: usize = 10_000;
 pub struct Watchers {
     channels: Mutex<HashMap<TaskId, watch::Sender<Option<Arc<Task>>>>>,
     inboxes: Mutex<Vec<Arc<Inbox>>>,
+    /// The tasks that are being written.
+    writing: Mutex<HashMap<TaskId, Written>>,
     open: AtomicUsize,
 }
 
@@ -45,14 +48,57 @@ impl Watchers {
         if let Some(channel) = locked(&self.channels).get(&task.id) {
             channel.send_if_modified(|shown| replace_if_newer(shown, task));
         }
-        for inbox in locked(&self.inboxes).iter() {
-            inbox.put(task);
+        let inboxes = locked(&self.inboxes);
+        if self.is_newest(task) {
+            inboxes.iter().for_each(|inbox| inbox.put(task));
         }
+    }
+
+    /// To be taken before a commit and held until its publication: of two writers the
+    /// one that committed first may be the last to publish.
+    pub(super) fn writing(self: &Arc<Self>, id: TaskId) -> Writing {
+        locked(&self.writing).entry(id).or_default().writers += 1;
+        Writing { watchers: Arc::clone(self), id }
+    }
+
+    /// Whether no newer state was published by another who writes the same task.
+    fn is_newest(&self, task: &Task) -> bool {
+        let mut writing = locked(&self.writing);
+        let Some(written) = writing.get_mut(&task.id) else { return true };
+        let newest = written.newest < task.revision;
+        written.newest = written.newest.max(task.revision);
+        newest
     }
 
     fn enter(self: &Arc<Self>) -> Option<Place> {
         let place = Place(Arc::clone(self));
         (self.open.fetch_add(1, Ordering::Relaxed) < WATCH_LIMIT).then_some(place)
+    }
+}
+
+/// A task that is being written.
+#[derive(Debug, Default)]
+struct Written {
+    writers: usize,
+    /// The newest revision that was published meanwhile.
+    newest: Revision,
+}
+
+/// Somebody who writes a task.
+#[derive(Debug)]
+pub(super) struct Writing {
+    watchers: Arc<Watchers>,
+    id: TaskId,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut written) = locked(&self.watchers.writing).entry(self.id) {
+            written.get_mut().writers -= 1;
+            if written.get().writers == 0 {
+                written.remove();
+            }
+        }
     }
 }
 
@@ -206,4 +252,33 @@ impl Drop for FilterWatch {
 /// These sections only move values; one that panicked left nothing half done.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::task::fixture;
+
+    #[tokio::test]
+    async fn a_follower_of_many_is_never_shown_an_older_state_of_a_task() {
+        let watchers = Arc::new(Watchers::default());
+        let mut watch = watchers.subscribe_matching(Filter::default()).unwrap();
+        let first = Arc::new(fixture::task(1));
+        let second = Arc::new(first.next());
+        // Both are on disk; the first writer comes to publish after the second.
+        let slow = watchers.writing(first.id);
+        let quick = watchers.writing(first.id);
+        watchers.publish(&second);
+        drop(quick);
+        assert_eq!(watch.next().await.unwrap().revision, second.revision);
+        watchers.publish(&first);
+        drop(slow);
+        assert!(watch.next().now_or_never().is_none());
+        let third = Arc::new(second.next());
+        watchers.publish(&third);
+        assert_eq!(watch.next().await.unwrap().revision, third.revision);
+        assert!(locked(&watchers.writing).is_empty());
+    }
 }
