@@ -24,9 +24,10 @@ pub struct Target {
 }
 
 /// Every door.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "requests", check: api::fuzzing::check, seeds: api::fuzzing::seeds },
     Target { name: "rows", check: store::fuzzing::check, seeds: store::fuzzing::seeds },
+    Target { name: "receipts", check: store::fuzzing::receipts::check, seeds: store::fuzzing::receipts::seeds },
     Target { name: "kling", check: providers::kling::fuzzing::check, seeds: providers::kling::fuzzing::seeds },
     Target { name: "fal", check: providers::fal::fuzzing::check, seeds: providers::fal::fuzzing::seeds },
     Target { name: "callbacks", check: callbacks::check, seeds: callbacks::seeds },

@@ -41,6 +41,11 @@ static SAMPLE: LazyLock<Task> = LazyLock::new(|| {
 static SAMPLE_ROWS: LazyLock<BTreeMap<Vec<u8>, Vec<u8>>> =
     LazyLock::new(|| new_rows(&SAMPLE).map(stored).expect("it fits"));
 
+/// The sample task, for what else keeps tasks.
+pub(super) fn sample() -> &'static Task {
+    &SAMPLE
+}
+
 fn stored(rows: Rows) -> BTreeMap<Vec<u8>, Vec<u8>> {
     rows.puts.into_iter().collect()
 }
@@ -48,6 +53,8 @@ fn stored(rows: Rows) -> BTreeMap<Vec<u8>, Vec<u8>> {
 fn read(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<Task, Unread> {
     read_task(ID, |key| Ok::<_, StoreError>(rows.get(key))).map(|(task, _)| task)
 }
+
+pub(crate) use super::receipts::fuzzing as receipts;
 
 pub(crate) fn check(data: &[u8]) {
     let Some((case, bytes)) = data.split_first() else { return };

@@ -3,6 +3,8 @@
 //! itself, and give back every paid task when it does not come back at all.
 
 mod entry;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod log;
 #[cfg(test)]
 mod tests;
