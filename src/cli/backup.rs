@@ -66,7 +66,7 @@ async fn at_rest(settings: &Settings, file: &Path) -> Result<Outcome, Trouble> {
     let Summary { tasks, damaged, .. } = saved.map_err(|error| failed(&error))?;
     print(&format!("{}: {tasks} tasks", file.display()))?;
     if damaged > 0 {
-        say(&format!("warning: {damaged} damaged tasks could not be read and are not in it"));
+        say(&format!("warning: {damaged} damaged tasks are in it as request ids at most, to be refused"));
     }
     Ok(Outcome::Done)
 }

@@ -50,8 +50,9 @@ pub trait TaskStore: Send + Sync {
     /// How many tasks are open.
     fn open_tasks(&self) -> usize;
 
-    /// How many tasks are set aside because their rows are damaged.
-    fn damaged_tasks(&self) -> usize;
+    /// The tasks that are set aside because their rows are damaged, each with the
+    /// first half of SHA-256 of its request id where that can still be told.
+    fn damaged_tasks(&self) -> Vec<(TaskId, Option<[u8; 16]>)>;
 
     /// Lists tasks that match, newest first, starting before `before`.
     async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError>;

@@ -125,6 +125,16 @@ impl Index {
         self.damaged.iter().map(|(id, reason)| (*id, reason.as_str()))
     }
 
+    /// The tasks that are set aside, with the keys of their requests where known.
+    pub(super) fn damaged_requests(&self) -> Vec<(TaskId, Option<[u8; 16]>)> {
+        if self.damaged.is_empty() {
+            return Vec::new();
+        }
+        let known = self.requests.iter().filter(|(_, id)| self.damaged.contains_key(id));
+        let known: HashMap<TaskId, [u8; 16]> = known.map(|(RequestKey(key), id)| (*id, *key)).collect();
+        self.damaged.keys().map(|id| (*id, known.get(id).copied())).collect()
+    }
+
     /// What is durable of a task.
     pub(super) fn durable(&self, id: TaskId) -> Option<Durable> {
         let entry = self.tasks.get(&id)?;

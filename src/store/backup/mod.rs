@@ -30,7 +30,7 @@ pub struct Summary {
     pub notes: u64,
     /// Tombstones of removed tasks.
     pub tombstones: u64,
-    /// Tasks of the store that could not be read and are not in it.
+    /// Damaged tasks of the store, which are in it as tombstones at most.
     pub damaged: usize,
 }
 

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use super::entry::{write_header, write_note, write_task, write_tombstone};
 use super::frame::Writer;
 use super::{BackupError, Summary, at};
-use crate::store::contract::{Filter, TaskStore};
+use crate::store::contract::{Filter, TaskStore, Tombstone};
 
 /// How an unfinished file is called.
 pub(super) const UNFINISHED: &str = ".videogen-backup-";
@@ -39,7 +39,8 @@ async fn write(
     now: SystemTime,
 ) -> Result<Summary, BackupError> {
     let mut writer = Writer::new();
-    let mut summary = Summary { damaged: store.damaged_tasks(), ..Summary::default() };
+    let damaged = store.damaged_tasks();
+    let mut summary = Summary { damaged: damaged.len(), ..Summary::default() };
     write_header(&mut writer, now);
     for (name, value) in store.notes().await? {
         write_note(&mut writer, name, value);
@@ -63,6 +64,13 @@ async fn write(
         page.iter().for_each(|tombstone| write_tombstone(&mut writer, tombstone));
         summary.tombstones += page.len() as u64;
         file.write_all(&writer.take()).await.map_err(at(to))?;
+    }
+    // A task that cannot be read is not in the backup, but a repeat of its request
+    // must not buy it again.
+    for (task, request) in damaged {
+        let Some(request) = request else { continue };
+        write_tombstone(&mut writer, &Tombstone { task, request, removed: now, has_file: false });
+        summary.tombstones += 1;
     }
     writer.trailer(&summary);
     file.write_all(&writer.take()).await.map_err(at(to))?;

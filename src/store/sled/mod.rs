@@ -370,8 +370,8 @@ impl TaskStore for SledStore {
         self.shared.index().open_tasks()
     }
 
-    fn damaged_tasks(&self) -> usize {
-        self.shared.index().damaged().count()
+    fn damaged_tasks(&self) -> Vec<(TaskId, Option<[u8; 16]>)> {
+        self.shared.index().damaged_requests()
     }
 
     async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError> {

@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use super::open::Opened;
 use super::{OpenError, SCRUB_EVERY, SledStore, StoreSettings};
-use crate::store::conformance;
 use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore};
 use crate::store::rows::head_key;
+use crate::store::{backup, conformance};
 use crate::task::fixture::{self, task};
 use crate::task::id::Revision;
 
@@ -148,6 +148,26 @@ async fn a_damaged_task_is_set_aside_and_the_others_are_served() {
     assert_eq!(store.list(&Filter::default(), None, 9).await.unwrap().len(), 4);
     assert_eq!(store.unfinished(None, 9).await.unwrap().len(), 4);
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_task_is_not_bought_again_after_a_restore() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    create(&store, 0..5).await;
+    store.close().await;
+    flip_last_byte_of(folder.path(), 2);
+
+    let store = open(folder.path()).await;
+    let elsewhere = TempDir::new().unwrap();
+    let file = elsewhere.path().join("tasks.backup");
+    let saved = backup::save(store.as_ref(), &file, fixture::created(9)).await.unwrap();
+    assert_eq!((saved.tasks, saved.tombstones, saved.damaged), (4, 1, 1));
+    let into = elsewhere.path().join("store");
+    backup::restore(&file, &into, backup::Waiting::AsItWas).await.unwrap();
+    let restored = open(&into).await;
+    let again = restored.create(Arc::new(task(9).requested_as("request-2"))).await.unwrap();
+    assert_eq!(again, Creation::Removed(fixture::id(2)));
 }
 
 fn flip_last_byte_of(folder: &Path, number: u64) {
