@@ -24,7 +24,7 @@ fn any_file(bytes: &[u8]) {
         let place = entry.payload.as_ptr().addr() - bytes.as_ptr().addr() - HEADER;
         assert!(place >= end, "entries overlap");
         let mut written = Vec::new();
-        encode(STORE, *entry, &mut written);
+        encode(STORE, entry, &mut written);
         end = place + written.len();
         assert_eq!(&bytes[place..end], written);
         told.take(entry);
@@ -42,10 +42,12 @@ fn damaged_file(bytes: &[u8]) {
     let [high, low, mask, rest @ ..] = bytes else { return };
     let payloads: Vec<&[u8]> = rest.split(|byte| *byte == 0).collect();
     let count = u32::try_from(payloads.len()).unwrap_or_default();
-    let entries: Vec<_> =
-        (0..count).zip(payloads).map(|(place, payload)| Entry { commit: 7, place, count, payload }).collect();
+    let entries: Vec<_> = (0..count)
+        .zip(payloads)
+        .map(|(place, payload)| Entry { commit: 7, place, count, payload: payload.into() })
+        .collect();
     let mut file = Vec::new();
-    entries.iter().for_each(|entry| encode(STORE, *entry, &mut file));
+    entries.iter().for_each(|entry| encode(STORE, entry, &mut file));
     file.extend_from_within(..);
     let place = usize::from(u16::from_be_bytes([*high, *low])) % file.len();
     file[place] ^= mask;
@@ -62,7 +64,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     for (commit, payload) in [(1, beginning()), (2, receipt(task, true)), (3, receipt(task, false))] {
         // Short enough for the fuzzer: most of it is the prompt.
         let payload = if payload.len() > 1024 { beginning() } else { payload };
-        encode(STORE, Entry { commit, place: 0, count: 1, payload: &payload }, &mut file);
+        encode(STORE, &Entry { commit, place: 0, count: 1, payload: payload.into() }, &mut file);
     }
     vec![
         seed(0, &file),

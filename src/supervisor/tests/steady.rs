@@ -80,7 +80,7 @@ impl TaskStore for Steady {
         self.calmly(move |store| async move { store.tombstones(after, limit).await }).await
     }
 
-    fn damaged_tasks(&self) -> usize {
+    fn damaged_tasks(&self) -> Vec<(TaskId, Option<[u8; 16]>)> {
         self.store.damaged_tasks()
     }
 
