@@ -1,6 +1,8 @@
 //! Receipts: whatever the file holds, nothing is read that was not written, and a
 //! damaged byte costs nothing.
 
+use std::borrow::Cow;
+
 use super::entry::{HEADER, encode};
 use super::*;
 use crate::fuzzing::seed;
@@ -21,12 +23,16 @@ fn any_file(bytes: &[u8]) {
     let mut told = Told::default();
     let mut end = 0;
     for entry in &found.entries {
-        let place = entry.payload.as_ptr().addr() - bytes.as_ptr().addr() - HEADER;
-        assert!(place >= end, "entries overlap");
-        let mut written = Vec::new();
-        encode(STORE, entry, &mut written);
-        end = place + written.len();
-        assert_eq!(&bytes[place..end], written);
+        // One that was put together of two damaged copies stands nowhere as it is.
+        if let Cow::Borrowed(payload) = entry.payload {
+            let place = payload.as_ptr().addr() - bytes.as_ptr().addr() - HEADER;
+            assert!(place >= end, "entries overlap");
+            let mut written = Vec::new();
+            encode(STORE, entry, &mut written);
+            written.truncate(written.len() / 2);
+            end = place + written.len();
+            assert_eq!(&bytes[place..end], written);
+        }
         told.take(entry);
     }
     assert!(told.tasks.len() <= found.entries.len() && found.last().is_none_or(|last| last <= told.last));
@@ -37,7 +43,7 @@ fn any_file(bytes: &[u8]) {
     }
 }
 
-/// Every entry is written twice, all of a commit and then all again.
+/// Every entry stands twice, one right after the other.
 fn damaged_file(bytes: &[u8]) {
     let [high, low, mask, rest @ ..] = bytes else { return };
     let payloads: Vec<&[u8]> = rest.split(|byte| *byte == 0).collect();
@@ -48,14 +54,13 @@ fn damaged_file(bytes: &[u8]) {
         .collect();
     let mut file = Vec::new();
     entries.iter().for_each(|entry| encode(STORE, entry, &mut file));
-    file.extend_from_within(..);
     let place = usize::from(u16::from_be_bytes([*high, *low])) % file.len();
     file[place] ^= mask;
     let found = scan(STORE, &file);
     assert_eq!(found.last(), Some(7));
     assert!(entries.iter().all(|entry| found.entries.contains(entry)), "an entry is lost");
     assert!(found.entries.iter().all(|entry| entries.contains(entry)), "an entry was made up");
-    assert_eq!(found.damaged, usize::from(*mask != 0));
+    assert_eq!(found.damaged == 0, *mask == 0);
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
