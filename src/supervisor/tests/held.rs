@@ -70,7 +70,8 @@ async fn an_account_stays_held_over_a_restart_and_no_further_task_fails() {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_is_held_for_a_day_fails_and_says_why() {
     let world = World::new(quick().answering(vec![bad_key(); 1000])).await;
-    world.submit(AtMostOnce).await;
+    let first = world.submit(AtMostOnce).await;
+    world.until(first, State::Failed).await;
     let held = world.submit(AtMostOnce).await;
     let (task, took) = world.until(held, State::Failed).await;
     let failure = task.failure.as_ref().unwrap();
