@@ -55,8 +55,8 @@ pub const AT_FAL: Row = Row {
 };
 
 fn at_kling(case: Case) -> BoxFuture<'static, Result<Figures, String>> {
-    // Long enough for a create that was cut again and again.
-    attack(case, &KLING, 0.5, 60).boxed()
+    // Long enough for a create that is cut again and again, on a busy machine too.
+    attack(case, &KLING, 0.5, 150).boxed()
 }
 
 fn at_fal(case: Case) -> BoxFuture<'static, Result<Figures, String>> {
