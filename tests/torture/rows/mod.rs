@@ -7,6 +7,7 @@ mod kills;
 mod matrix;
 mod network;
 mod power;
+mod rot;
 mod script;
 mod syscalls;
 mod watch;
@@ -22,6 +23,7 @@ pub const ALL: &[Row] = &[
     io_errors::ROW,
     full_disk::ROW,
     power::ROW,
+    rot::ROW,
     network::AT_KLING,
     network::AT_FAL,
     watch::ROW,
