@@ -3,6 +3,7 @@
 //! the test, outlives the kills, and knows what was bought.
 
 mod backup;
+mod check;
 mod cli;
 mod crash;
 mod drain;
