@@ -78,7 +78,8 @@ pub(super) fn scan(store: u64, bytes: &[u8]) -> Scan<'_> {
         let next = rest.windows(mark.len()).skip(1).position(|window| window == mark).map(|next| next + 1);
         if let Some((entry, size)) = heal(&mark, rest, next) {
             found.entries.push(entry);
-            position += 2 * size;
+            // No further: what follows may be the other damaged copy, or a neighbour.
+            position += size;
             found.end = position;
             continue;
         }
@@ -93,6 +94,10 @@ fn heal(mark: &[u8; 8], bytes: &[u8], next: Option<usize>) -> Option<(Entry<'sta
     let length = bytes.get(8..12).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
     let told = length.and_then(|length| HEADER.checked_add(length as usize));
     [told, next].into_iter().flatten().find_map(|size| {
+        // A neighbour that resembles the damaged copy is no second copy of it.
+        if read(mark, bytes.get(size..)?).is_some() {
+            return None;
+        }
         let (one, two) = (bytes.get(..size)?, bytes.get(size..size.checked_mul(2)?)?);
         let differing: Vec<usize> = (0..size).filter(|at| one[*at] != two[*at]).take(HEALABLE + 1).collect();
         if differing.len() > HEALABLE {

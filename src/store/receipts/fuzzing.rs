@@ -76,5 +76,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         seed(0, file.repeat(2)),
         seed(1, b"\x00\x15\x01one\0two\0\0three"),
         seed(1, b"\x00\x00\x00one"),
+        // The second copy of an entry, damaged, resembles its neighbour.
+        seed(1, b"\x00one\x01one\x00two\x00\x00three"),
     ]
 }
