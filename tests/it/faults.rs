@@ -168,8 +168,9 @@ async fn a_throttled_create_waits_in_the_queue_and_is_bought_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_after_a_throttle_is_a_refusal() {
-    let mut house = House::new().await;
     for model in KLING {
+        // Its own house: an account without money is held from then on.
+        let mut house = House::new().await;
         let prompt = "a kite [sim:rate_limited*1] [sim:create.refuse=1102]";
         let task = house.submit(prompted(model, prompt)).await;
         let end = house.finished(&task.id).await;
@@ -180,7 +181,6 @@ async fn a_refusal_after_a_throttle_is_a_refusal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_create_fails_with_the_providers_reason_and_costs_nothing() {
-    let mut house = House::new().await;
     for (model, code, kind) in [
         (KLING[0], 1201, FailureKind::ProviderRefused),
         (KLING[0], 1301, FailureKind::Moderated),
@@ -192,6 +192,7 @@ async fn a_refused_create_fails_with_the_providers_reason_and_costs_nothing() {
         // The simulator's words for any status: the balance is exhausted.
         (FAL, 403, FailureKind::ProviderFunds),
     ] {
+        let mut house = House::new().await;
         let task = house.submit(prompted(model, &format!("a kite [sim:refuse={code}]"))).await;
         let end = house.finished(&task.id).await;
         let failure = end.failure.clone().unwrap_or_default();
@@ -203,8 +204,8 @@ async fn a_refused_create_fails_with_the_providers_reason_and_costs_nothing() {
             assert_eq!(failure.provider_code, code.to_string(), "{model}");
         }
         assert!(!failure.message.is_empty() && failure.message.len() <= 512, "{model} {code}");
+        assert_eq!(house.bought(), 0);
     }
-    assert_eq!(house.bought(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +214,7 @@ async fn a_key_that_the_provider_refuses_fails_the_task_and_is_not_repeated_to_t
     let locked =
         simulator::Settings { refused_keys: keys.map(str::to_owned).into(), ..quick(Duration::from_millis(300)) };
     let mut house = House::with(locked, &[]).await;
-    for model in [KLING[0], KLING[1], FAL] {
+    for model in [KLING[0], FAL] {
         let task = house.submit(prompted(model, "a kite")).await;
         let end = house.finished(&task.id).await;
         let failure = end.failure.clone().unwrap_or_default();
@@ -222,6 +223,11 @@ async fn a_key_that_the_provider_refuses_fails_the_task_and_is_not_repeated_to_t
         let told = format!("{end:?}");
         assert!(keys.iter().all(|key| !told.contains(key)), "{told}");
     }
+    // The account is held now: whoever comes next waits, and is told so.
+    let held = house.submit(prompted(KLING[1], "a kite")).await;
+    let held = house.until(&held.id, |task| task.history.iter().any(|entry| entry.reason.contains("held"))).await;
+    assert_eq!(held.state(), TaskState::Queued);
+    assert!(held.warnings.iter().any(|warning| warning.field == "account"), "{held:?}");
     assert_eq!(house.bought(), 0);
 }
 
