@@ -82,14 +82,15 @@ async fn a_job_that_the_provider_denies_is_not_believed_lost_at_once() {
     for model in MODELS {
         let task = house.submit(prompted(model, "a kite [sim:lost_job]")).await;
         let running = house.until(&task.id, |task| task.state() == TaskState::Running).await;
-        // One more change: the first "not found". None of those after it changes anything.
+        // The first "not found". Two more are counted, and none of those after them changes anything.
         let denied = house.until(&task.id, |task| task.revision > running.revision).await;
         assert_eq!((denied.state(), denied.failure), (TaskState::Running, None), "{model}");
         // A whole job's life of polls later.
         let other = house.submit(text(model)).await;
         house.finished(&other.id).await;
         let now = house.get(&task.id).await;
-        assert_eq!((now.state(), now.revision), (TaskState::Running, denied.revision), "{model}");
+        assert_eq!(now.state(), TaskState::Running, "{model}");
+        assert!(now.revision <= denied.revision + 2, "{model}: {now:?}");
     }
 }
 
