@@ -201,6 +201,7 @@ impl Ledger {
     pub async fn remove(&self, task: &Task) -> Result<Option<Tombstone>, LedgerError> {
         let removed = self.store.remove(task.revision, task.id, self.clock.now()).await?;
         if removed.is_some() {
+            failpoint!("retention.removed");
             info!(task_id = %task.id, "removed");
         }
         Ok(removed)
@@ -213,6 +214,7 @@ impl Ledger {
             warn!(task_id = %tombstone.task, %error, "the file of a removed task cannot be removed now");
             return Ok(false);
         }
+        failpoint!("retention.deleted");
         self.store.bury(Tombstone { has_file: false, ..tombstone }).await?;
         Ok(true)
     }

@@ -16,10 +16,10 @@ use crate::run::{Case, Row};
 use crate::seen::Seen;
 use crate::site::{Plan, Site};
 
-/// Kills in one case: 34 cases are the 1,000 kills of the figure.
-const KILLS: u64 = 30;
-/// Tasks that are asked for in one case: 34 cases are more than 100,000.
-const TASKS: u64 = 3_000;
+/// Kills in one case: 67 cases are the 1,000 kills of the figure.
+const KILLS: u64 = 15;
+/// Tasks that are asked for in one case: 67 cases are more than 100,000.
+const TASKS: u64 = 1_500;
 /// Callers at once.
 const CALLERS: usize = 64;
 /// How long everything may take to come to its end after the last kill.
@@ -27,9 +27,9 @@ const SETTLING: Duration = Duration::from_secs(900);
 
 pub const ROW: Row = Row {
     name: "kills",
-    about: "kill -9 at random moments under load, 30 kills and 3,000 tasks a case",
-    sample: 1,
-    full: 34,
+    about: "kill -9 at random moments under load, 15 kills and 1,500 tasks a case",
+    sample: 2,
+    full: 67,
     jobs: 2,
     case: |case| attack(case).boxed(),
     least: &[("kills", KILLS), ("acknowledged", TASKS), ("creates", TASKS / 2)],

@@ -68,6 +68,12 @@ impl Stage {
         self.site.try_start(&self.armed(traps)).await
     }
 
+    /// The same with more in its environment.
+    pub async fn start_with(&self, traps: &str, more: &[(String, String)]) -> Result<Server, Ended> {
+        let environment: Vec<_> = self.armed(traps).into_iter().chain(more.iter().cloned()).collect();
+        self.site.try_start(&environment).await
+    }
+
     /// Starts a server that is to die before it serves.
     pub async fn die_starting(&self, traps: &str) -> Result<(), String> {
         match self.try_start(traps).await {

@@ -4,6 +4,7 @@
 
 mod deeds;
 mod points;
+mod removal;
 
 use std::time::Duration;
 
@@ -80,11 +81,13 @@ impl Cell {
         }
         let site = Site::open(case, &plan).await?;
         let mut stage = Stage::new(site, self.environment().await?, self.requests());
-        let deaths = self.strike(&mut stage).await?;
-        let figures = finish(stage).await?;
         let mut all = Figures::default();
-        all.add("deaths", deaths);
+        all.add("deaths", self.strike(&mut stage).await?);
+        let (answers, figures) = finish(&mut stage).await?;
         all.merge(&figures);
+        if let Blow::Removing(name) = &self.point.blows[self.side] {
+            all.add("deaths", removal::die_and_finish(&stage, &answers, name).await?);
+        }
         Ok(all)
     }
 
@@ -177,6 +180,13 @@ impl Cell {
                 }
                 Ok(1)
             }
+            Blow::Removing(_) => {
+                let server = stage.start("").await?;
+                self.load(stage);
+                tokio::time::sleep(Duration::from_millis(self.random.random_range(100..800))).await;
+                server.kill().await;
+                Ok(1)
+            }
             Blow::After(deed) => deed.strike(stage, &mut self.random).await,
         }
     }
@@ -228,7 +238,7 @@ async fn ended(mut server: Server) -> Result<Ended, String> {
 
 /// Starts it again, lets everything come to its end, kills it once more and judges
 /// what is on the disk.
-async fn finish(mut stage: Stage) -> Result<Figures, String> {
+async fn finish(stage: &mut Stage) -> Result<(Vec<Acknowledged>, Figures), String> {
     let mut server = stage.start("").await?;
     let callers: Vec<JoinHandle<_>> = std::mem::take(&mut stage.callers);
     let answers = try_join_all(callers).await.map_err(|error| error.to_string())?;
@@ -245,5 +255,6 @@ async fn finish(mut stage: Stage) -> Result<Figures, String> {
         return Err(format!("I5: {first:?} became {second:?}"));
     }
     server.kill().await;
-    stage.site.judge(&answers, &tasks)
+    let figures = stage.site.judge(&answers, &tasks)?;
+    Ok((answers, figures))
 }

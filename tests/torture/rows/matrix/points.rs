@@ -28,6 +28,9 @@ pub enum Blow {
     Trap(&'static str),
     /// At the same failpoint, three starts in a row.
     Thrice(&'static str),
+    /// At a failpoint of the removal of what was kept long enough, once everything
+    /// has come to its end.
+    Removing(&'static str),
     /// At a failpoint of the start that follows a kill.
     Starting(&'static str),
     /// At a failpoint of the end that follows SIGTERM.
@@ -137,8 +140,7 @@ pub static POINTS: [Point; 40] = [
     with(30, Blow::At("callback.heard", 1..=1), Blow::At("callback.nudged", 1..=1), EARLY, Setting::Callbacks),
     with(31, Blow::At("callback.heard", 2..=3), Blow::At("callback.nudged", 2..=3), FORGED, Setting::Callbacks),
     with(32, at("cancel.asked"), at("cancel.noted"), &[], Setting::Cancels),
-    // Retention is not built: nobody deletes, so the process dies at a task's end.
-    plain(33, at("record.SUCCEEDED"), at("recorded.SUCCEEDED")),
+    plain(33, Blow::Removing("retention.removed"), Blow::Removing("retention.deleted")),
     // Every cell repeats all its requests at the end; here the process has died at one.
     plain(34, at("shown.SUCCEEDED"), at("recorded.SUCCEEDED")),
     // The process and its machine.
