@@ -11,6 +11,7 @@ use pb::{FailureKind, TaskState};
 use tokio::sync::watch;
 use tonic::Code;
 use tonic::transport::Channel;
+use tonic_types::StatusExt;
 use videogen::api::pb;
 
 use crate::site::{Client, Server, Site};
@@ -132,12 +133,11 @@ pub async fn submit(channel: Channel, asked: &Asked) -> Result<Option<String>, S
             Some(task) => Ok(Some(task.id)),
             None => Err("an answer without a task".to_owned()),
         },
-        // What a connection that breaks looks like, and what the service says of itself.
+        // Every word of the service names its reason; anything else is a connection that
+        // broke, or a stranger who has been given the port of a server that died.
+        Err(status) if status.get_details_error_info().is_none() => Ok(None),
         Err(status) => match status.code() {
-            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::ResourceExhausted => {
-                Ok(None)
-            }
-            Code::Internal if std::error::Error::source(&status).is_some() => Ok(None),
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => Ok(None),
             _ => Err(format!("{} was refused: {status}", asked.request.request_id)),
         },
     }

@@ -69,6 +69,7 @@ pub struct Server {
     /// A connection to it.
     pub client: Client,
     folder: PathBuf,
+    door: watch::Sender<Option<Channel>>,
 }
 
 impl Site {
@@ -160,7 +161,8 @@ impl Site {
         let Some(address) = address else { return Err(note(&self.folder, process.kill().await)) };
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
         self.door.send_replace(Some(channel.clone()));
-        Ok(Server { process, client: Client::new(channel), folder: self.folder.clone() })
+        let (client, folder, door) = (Client::new(channel), self.folder.clone(), self.door.clone());
+        Ok(Server { process, client, folder, door })
     }
 
     /// Joins the three ledgers.
@@ -178,12 +180,16 @@ impl Site {
 impl Server {
     /// Ends it as a power cut would, if it has not died already.
     pub async fn kill(self) -> Ended {
+        // First, lest callers find a stranger at the address.
+        self.door.send_replace(None);
         note(&self.folder, self.process.kill().await)
     }
 
     /// Waits until it has ended by itself.
     pub async fn ended(self) -> Ended {
-        note(&self.folder, self.process.ended().await)
+        let ended = self.process.ended().await;
+        self.door.send_replace(None);
+        note(&self.folder, ended)
     }
 
     /// Tells it to stop and waits until it has.
