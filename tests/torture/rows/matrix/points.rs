@@ -113,7 +113,7 @@ pub static POINTS: [Point; 40] = [
     plain(11, at("create.answered"), at("create.judged")),
     plain(12, at("create.judged"), at("record.RUNNING")),
     plain(13, at("recorded.RUNNING"), at("poll.asked")),
-    with(14, at("unknown.over"), Blow::Soon("unknown.over", 1..=80), TWO_JOBS, Setting::Plain),
+    with(14, Blow::At("unknown.over", 1..=1), Blow::Soon("unknown.over", 1..=80), TWO_JOBS, Setting::Plain),
     // The job.
     with(15, at("poll.asked"), at("poll.answered"), &[], Setting::DeafPolls),
     with(16, at("poll.answered"), Blow::At("record.RUNNING", 3..=4), LOST, Setting::Plain),
