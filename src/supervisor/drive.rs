@@ -18,7 +18,7 @@ use super::limits::Slots;
 use crate::archive::Archive;
 use crate::catalog::{Catalog, Model};
 use crate::clock::{Clock, since};
-use crate::failpoint::failpoint;
+use crate::failpoint::{failpoint, hastened};
 use crate::ledger::{Ledger, LedgerError, Recorded};
 use crate::providers::contract::{Created, Order, Trouble};
 use crate::task::backoff::{self, Polling};
@@ -324,7 +324,9 @@ impl Driver {
             Action::Submit | Action::Reconcile | Action::Cancel | Action::Archive | Action::Expire => {
                 Some(Duration::ZERO)
             }
-            Action::Poll if task.state.is_final() => Some(within_recovery(task, now, LATE_POLL.mul_f64(1.0 + jitter))),
+            Action::Poll if task.state.is_final() => {
+                Some(within_recovery(task, now, hastened(LATE_POLL).mul_f64(1.0 + jitter)))
+            }
             Action::Poll => {
                 let begun = task.attempt().map_or(task.created, |attempt| attempt.sent);
                 let delay = self.polling.delay(since(now, begun), task.submission.typical, jitter);

@@ -63,7 +63,7 @@ fn plan() -> Plan {
     let plan = Plan::quick(Duration::ZERO);
     let latency = Duration::from_millis(100)..Duration::from_millis(1_500);
     let provider = simulator::Settings { latency, poll_error_rate: 0.02, ..plan.provider };
-    Plan { provider, unknown_window_s: 15, ..plan }
+    Plan { provider, unknown_window_s: 30, ..plan }
 }
 
 /// Two creates in a hundred go wrong in each of these ways.

@@ -119,7 +119,7 @@ pub static POINTS: [Point; 40] = [
     with(16, at("poll.answered"), Blow::At("record.RUNNING", 3..=4), LOST, Setting::Plain),
     with(17, at("poll.answered"), at("record.ARCHIVING"), UNKNOWN_WORDS, Setting::Plain),
     with(18, at("recorded.ARCHIVING"), at("shown.SUCCEEDED"), BACKWARDS, Setting::Plain),
-    plain(19, Blow::At("poll.answered", 3..=4), at("record.ARCHIVING")),
+    plain(19, Blow::At("poll.answered", 2..=2), at("record.ARCHIVING")),
     // The file.
     plain(20, at("recorded.ARCHIVING"), at("archive.begin")),
     with(21, at("archive.opened"), at("archive.taken"), BAD_FILES, Setting::Plain),
