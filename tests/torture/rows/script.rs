@@ -21,8 +21,8 @@ use crate::settle::settle;
 use crate::site::{Plan, Server, Site};
 use crate::strace::{self, Strike};
 
-/// How long a script or its end may take.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long a script or its end may take: mostly the drawing of clips, on a crowded machine.
+const LIMIT: Duration = Duration::from_secs(240);
 /// How many requests a script makes.
 pub const REQUESTS: u64 = 4;
 
