@@ -37,3 +37,8 @@ pub fn missing(row: &Row) -> Option<String> {
         _ => None,
     }
 }
+
+/// Whether what the row needs could be installed where it is missing.
+pub fn can_be_installed(row: &Row) -> bool {
+    matches!(row.name, "syscalls" | "io-errors")
+}
