@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use pb::TaskState;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use videogen::api::pb;
 use videogen::simulator;
 
@@ -56,9 +56,8 @@ impl Script {
         let plan = quick();
         let site = Site::open(case, &plan).await?;
         if used {
-            let past = PAST.get_or_try_init(|| live_through(case)).await?;
-            for (name, kept) in past {
-                copy_folder(kept, &site.path(name))?;
+            for (name, kept) in past(case).await? {
+                copy_folder(&kept, &site.path(name))?;
             }
         }
         Ok(Self { site, log: case.folder.join("strace.log"), case: case.clone() })
@@ -195,9 +194,24 @@ async fn cancel(server: &mut Server, task: &str) {
 }
 
 /// What a service leaves behind that was killed after a few tasks: folders and their copies.
-static PAST: OnceCell<Vec<(&'static str, PathBuf)>> = OnceCell::const_new();
+type Past = Vec<(&'static str, PathBuf)>;
 
-async fn live_through(case: &Case) -> Result<Vec<(&'static str, PathBuf)>, String> {
+/// Made once for each row, by whose binary it is known: it goes with the row's folder.
+static PAST: Mutex<Option<(PathBuf, Past)>> = Mutex::const_new(None);
+
+async fn past(case: &Case) -> Result<Past, String> {
+    let mut known = PAST.lock().await;
+    if let Some((program, past)) = known.as_ref()
+        && *program == case.program
+    {
+        return Ok(past.clone());
+    }
+    let past = live_through(case).await?;
+    *known = Some((case.program.clone(), past.clone()));
+    Ok(past)
+}
+
+async fn live_through(case: &Case) -> Result<Past, String> {
     let folder = case.program.with_file_name("past");
     let case = Case { folder: folder.clone(), seed: u64::MAX, ..case.clone() };
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
