@@ -121,8 +121,9 @@ fn crowding() -> u64 {
 fn victim(line: &str, folder: &Path) -> Victim {
     let names = |name: &str| line.contains(&folder.join(name).display().to_string());
     match () {
-        // Room to be thrown away: that it cannot be made is no failure of the store.
-        () if names("store/ballast") => Victim::Other,
+        // Room to be thrown away, and what was in hand, which is a help after a crash:
+        // that they cannot be written is no failure of the store.
+        () if names("store/ballast") || names("store/in-hand") => Victim::Other,
         () if names("store") => Victim::Store,
         () if names("videos") => Victim::Archive,
         () => Victim::Other,
