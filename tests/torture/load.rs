@@ -4,7 +4,6 @@
 
 #![allow(dead_code, reason = "each row uses a part of it")]
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use pb::{FailureKind, TaskState};
@@ -14,7 +13,7 @@ use tonic::transport::Channel;
 use tonic_types::StatusExt;
 use videogen::api::pb;
 
-use crate::site::{Client, Server, Site};
+use crate::site::Client;
 
 /// One model for each way of speaking to a provider.
 pub const MODELS: [&str; 3] = ["kling/kling-3.0", "kling/kling-v2-6", "fal/fal-ai/veo3.1"];
@@ -141,19 +140,4 @@ pub async fn submit(channel: Channel, asked: &Asked) -> Result<Option<String>, S
             _ => Err(format!("{} was refused: {status}", asked.request.request_id)),
         },
     }
-}
-
-/// Waits until every task has come to its end, as far as its caller hopes for one.
-pub async fn settle(
-    site: &Site,
-    server: &mut Server,
-    acknowledged: &[Acknowledged],
-    limit: Duration,
-) -> Result<Vec<pb::Task>, String> {
-    let hopes: HashMap<_, _> = acknowledged.iter().map(|told| (told.task.as_str(), told.asked.hope)).collect();
-    let bought: HashSet<_> = site.bought().into_iter().filter_map(|entry| entry.marker).collect();
-    let is_bought = |task: &pb::Task| task.attempts.iter().any(|attempt| bought.contains(&attempt.marker));
-    let has_ended =
-        |task: &pb::Task| hopes.get(task.id.as_str()).is_none_or(|hope| hope.has_ended(task, is_bought(task)));
-    server.until_all(limit, has_ended).await
 }

@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 use videogen::simulator::{self, Fault, FaultKind, Moment};
 
 use crate::figures::Figures;
-use crate::load::{Acknowledged, Asked, MODELS, insist, settle};
+use crate::load::{Acknowledged, Asked, MODELS, insist};
 use crate::run::{Case, Row};
 use crate::seen::Seen;
+use crate::settle::settle;
 use crate::site::{Plan, Site};
 
 /// Kills in one case: 67 cases are the 1,000 kills of the figure.

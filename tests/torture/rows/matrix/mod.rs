@@ -17,9 +17,10 @@ use videogen::api::pb;
 
 use crate::common::child::Ended;
 use crate::figures::Figures;
-use crate::load::{Acknowledged, Asked, Hope, MODELS, insist, settle};
+use crate::load::{Acknowledged, Asked, Hope, MODELS, insist};
 use crate::run::{Case, Row};
 use crate::seen::Seen;
+use crate::settle::settle;
 use crate::site::{Plan, Server, Site};
 use deeds::Stage;
 use points::{Blow, POINTS, Point, Setting};
