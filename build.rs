@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 const API: &str = "videogen/v1/videogen.proto";
-const STORE: [&str; 3] =
-    ["videogen/store/v1/record.proto", "videogen/store/v1/tombstone.proto", "videogen/store/v1/backup.proto"];
+const STORE: [&str; 4] = [
+    "videogen/store/v1/record.proto",
+    "videogen/store/v1/tombstone.proto",
+    "videogen/store/v1/announcement.proto",
+    "videogen/store/v1/backup.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

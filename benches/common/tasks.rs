@@ -51,6 +51,7 @@ pub fn task(number: u64) -> Task {
         policy: UnknownPolicy::AtMostOnce,
         labels: BTreeMap::new(),
         warnings: Vec::new(),
+        webhook: None,
     };
     let id = TaskId::new(Uuid::from_u128(ms << 80 | 7 << 76 | 0b10 << 62 | u128::from(number)));
     Task { state: State::Running, ..machine::accept(id, Arc::new(submission), created) }

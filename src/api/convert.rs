@@ -81,6 +81,7 @@ impl Judge<'_> {
             policy,
             labels,
             warnings: checked.warnings,
+            webhook: None,
         })
     }
 

@@ -72,6 +72,8 @@ pub fn submitted(submission: &Submission) -> pb::Task {
         policy,
         labels,
         warnings,
+        // It may carry a token, and whoever submitted it knows it.
+        webhook: _,
     } = submission;
     let (unknown_outcome_policy, max_paid_attempts) = match policy {
         UnknownPolicy::AtMostOnce => (pb::UnknownOutcomePolicy::AtMostOnce, 1),

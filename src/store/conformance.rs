@@ -1,10 +1,14 @@
 //! What every backend must do, as cases with names. A backend hands in a way to
 //! open a store in a folder; opening the same folder again finds what was there.
 
+mod announcements;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+
+use announcements::*;
 
 use super::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
 use crate::task::fixture::{self, task};
@@ -50,10 +54,15 @@ pub async fn run(open: impl AsyncFn(&Path) -> Store) {
         only_a_closed_task_is_removed_and_only_as_it_was_seen,
         tombstones_come_in_pages_and_are_forgotten,
         a_removal_is_no_damage_to_whoever_reads_meanwhile,
+        what_is_to_be_told_is_written_with_its_commit,
+        of_updates_that_wait_the_newest_stays,
+        announcements_come_in_pages_in_the_order_of_their_telling,
+        a_task_is_removed_once_nothing_of_it_waits,
         after_closing_everything_answers_stopped,
     );
     a_reopened_store_has_everything(&open).await;
     a_reopened_store_knows_what_was_removed(&open).await;
+    a_reopened_store_knows_what_is_to_be_told(&open).await;
 }
 
 async fn create(store: &Store, task: Task) -> Arc<Task> {
@@ -420,6 +429,7 @@ async fn after_closing_everything_answers_stopped(store: &Store) {
     stopped(store.queued_before(&task(1)).await.unwrap_err());
     stopped(store.read_note("").await.unwrap_err());
     stopped(store.notes().await.unwrap_err());
+    stopped(store.announcements(None, None, 1).await.unwrap_err());
     stopped(store.write_note("", Vec::new()).await.unwrap_err());
     assert!(!*store.stopped().borrow(), "closing is not an error");
     store.close().await;

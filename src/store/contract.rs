@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use crate::task::announcement::{Announcement, AnnouncementId};
 use crate::task::id::{ModelName, RequestId, Revision, TaskId};
 use crate::task::state::{State, Task};
 
@@ -24,11 +25,37 @@ pub trait TaskStore: Send + Sync {
 
     /// Replaces a task if its stored revision is still `expected`. The task's own
     /// revision must be the next one.
-    async fn commit(&self, expected: Revision, task: Arc<Task>) -> Result<Commit, StoreError>;
+    async fn commit(&self, expected: Revision, task: Arc<Task>) -> Result<Commit, StoreError> {
+        self.commit_told(expected, task, None).await
+    }
 
-    /// Removes a task for good if its stored revision is still `expected` and it is
-    /// not open, and hands back the tombstone that took its place in one atomic
-    /// write. From then on its request id is refused.
+    /// The same, and stores in the same atomic write what is to be told of it. An
+    /// update that waits takes the place of the task's earlier ones.
+    async fn commit_told(
+        &self,
+        expected: Revision,
+        task: Arc<Task>,
+        told: Option<Announcement>,
+    ) -> Result<Commit, StoreError>;
+
+    /// Writes an announcement as it is now; false when its task is not there.
+    async fn announce(&self, announcement: Announcement) -> Result<bool, StoreError>;
+
+    /// Takes announcements away, whether or not they are there.
+    async fn told(&self, id: AnnouncementId) -> Result<(), StoreError>;
+
+    /// Pages through the announcements by their ids, after `after`: only parked ones
+    /// or only others, if that is said.
+    async fn announcements(
+        &self,
+        parked: Option<bool>,
+        after: Option<AnnouncementId>,
+        limit: usize,
+    ) -> Result<Vec<Announcement>, StoreError>;
+
+    /// Removes a task for good if its stored revision is still `expected`, it is not
+    /// open and no announcement of it waits, and hands back the tombstone that took its place in one atomic
+    /// write. From then on its request id is refused; parked announcements go with it.
     async fn remove(&self, expected: Revision, id: TaskId, now: SystemTime) -> Result<Option<Tombstone>, StoreError>;
 
     /// Writes a tombstone as it is now, whether or not there is one.

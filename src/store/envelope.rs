@@ -29,6 +29,8 @@ pub(super) enum Kind {
     SubmissionPart = 5,
     /// What is left of a removed task.
     Tombstone = 6,
+    /// What is still to be told to a webhook.
+    Announcement = 7,
 }
 
 /// Why a row is not believed.

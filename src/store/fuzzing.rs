@@ -34,6 +34,7 @@ static SAMPLE: LazyLock<Task> = LazyLock::new(|| {
         policy: UnknownPolicy::AtLeastOnce { max_paid_attempts: 2 },
         labels: BTreeMap::from([("team".to_owned(), "red".to_owned())]),
         warnings: Vec::new(),
+        webhook: None,
     };
     machine::accept(ID, Arc::new(submission), SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_392_000))
 });
@@ -262,6 +263,7 @@ fn full_submission() -> Vec<u8> {
         max_paid_attempts: 2,
         labels: [("team".to_owned(), "red".to_owned())].into(),
         warnings: vec![wire::Warning { field: "spec.seed".to_owned(), message: "ignored".to_owned() }],
+        webhook: Some(wire::Webhook { url: "https://hooks.example/1".to_owned(), updates: true }),
     }
     .encode_to_vec()
 }

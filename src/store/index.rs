@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
+use super::announcement::Mark;
 use super::contract::{Filter, Tombstone};
 use super::receipts::money_of;
 use super::rows::Parts;
+use crate::task::announcement::{AnnouncementId, Topic};
 use crate::task::id::{AccountName, ModelName, RequestId, Revision, TaskId};
 use crate::task::state::{State, Task};
 
@@ -70,6 +72,7 @@ pub(super) struct Index {
     lanes: Vec<Lane>,
     lane_of: HashMap<ModelName, HashMap<AccountName, u32>>,
     notes: BTreeMap<String, Vec<u8>>,
+    announcements: BTreeMap<AnnouncementId, Mark>,
 }
 
 impl Index {
@@ -179,6 +182,8 @@ impl Index {
         }
         self.open.remove(&id);
         self.leaving.remove(&id);
+        let told: Vec<_> = self.announcements_of(id).map(|(id, _)| id).collect();
+        told.into_iter().for_each(|id| self.told(id));
         self.requests.insert(RequestKey(tombstone.request), id);
         self.tombstones.insert(id, tombstone);
     }
@@ -199,6 +204,41 @@ impl Index {
     pub(super) fn tombstones_after(&self, after: Option<TaskId>, limit: usize) -> Vec<Tombstone> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.tombstones.range((from, Bound::Unbounded)).take(limit).map(|(_, tombstone)| *tombstone).collect()
+    }
+
+    /// Takes in an announcement as it is now.
+    pub(super) fn announce(&mut self, id: AnnouncementId, mark: Mark) {
+        self.announcements.insert(id, mark);
+    }
+
+    /// Takes an announcement out.
+    pub(super) fn told(&mut self, id: AnnouncementId) {
+        self.announcements.remove(&id);
+    }
+
+    /// The announcements of a task, in the order in which they are told.
+    pub(super) fn announcements_of(&self, task: TaskId) -> impl Iterator<Item = (AnnouncementId, Mark)> {
+        let [first, last] = [Revision(0), Revision(u64::MAX)].map(|revision| AnnouncementId { task, revision });
+        self.announcements.range(first..=last).map(|(id, mark)| (*id, *mark))
+    }
+
+    /// The updates of a task that wait.
+    pub(super) fn waiting_updates(&self, task: TaskId) -> impl Iterator<Item = AnnouncementId> {
+        let waits = |mark: Mark| !mark.parked && mark.topic == Topic::Updated;
+        self.announcements_of(task).filter(move |(_, mark)| waits(*mark)).map(|(id, _)| id)
+    }
+
+    /// The announcements after `after`: only parked ones or others, if that is said.
+    pub(super) fn announcements_after(
+        &self,
+        parked: Option<bool>,
+        after: Option<AnnouncementId>,
+        limit: usize,
+    ) -> Vec<AnnouncementId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let wanted = self.announcements.range((from, Bound::Unbounded));
+        let wanted = wanted.filter(|(_, mark)| parked.is_none_or(|parked| parked == mark.parked));
+        wanted.take(limit).map(|(id, _)| *id).collect()
     }
 
     /// How many tasks are open.

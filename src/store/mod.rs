@@ -1,6 +1,7 @@
 //! Where tasks are kept: one contract, a backend a folder. The index and the rows
 //! are shared by backends that keep bytes; only `sled/` names sled.
 
+mod announcement;
 pub mod backup;
 pub mod ballast;
 pub mod contract;

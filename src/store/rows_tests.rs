@@ -10,7 +10,7 @@ use super::*;
 use crate::store::envelope::ROW_LIMIT;
 use crate::task::fixture;
 use crate::task::id::{AccountName, JobId, Marker, ModelName};
-use crate::task::spec::{Image, Spec, Submission, UnknownPolicy, Warning};
+use crate::task::spec::{Image, Spec, Submission, UnknownPolicy, Warning, Webhook};
 use crate::task::state::*;
 
 type Disk = HashMap<Vec<u8>, Vec<u8>>;
@@ -190,6 +190,8 @@ fn submission() -> impl Strategy<Value = Submission> {
             policy,
             labels,
             warnings: warnings.into_iter().map(|(field, message)| Warning { field, message }).collect(),
+            webhook: (ms % 2 == 0)
+                .then(|| Webhook { url: format!("https://hooks.example/{ms}"), updates: ms % 4 == 0 }),
         },
     )
 }

@@ -39,6 +39,7 @@ pub fn task(number: u64) -> Task {
         policy: UnknownPolicy::AtMostOnce,
         labels: Default::default(),
         warnings: Vec::new(),
+        webhook: None,
     };
     machine::accept(id(number), Arc::new(submission), created)
 }

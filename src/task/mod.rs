@@ -1,6 +1,7 @@
 //! The task: its words, its life, its rules. Pure: no async, no I/O, no clock, no
 //! randomness; time and jitter come in as arguments.
 
+pub mod announcement;
 pub mod backoff;
 pub mod event;
 #[cfg(test)]

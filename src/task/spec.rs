@@ -111,6 +111,23 @@ pub struct Submission {
     pub labels: BTreeMap<String, String>,
     /// What was ignored or could not be checked.
     pub warnings: Vec<Warning>,
+    /// Where this task is announced; the settings say it unless set.
+    pub webhook: Option<Webhook>,
+}
+
+/// A receiver of announcements.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// A public https URL. A secret: it may carry a token.
+    pub url: String,
+    /// Whether changes before the end are told too.
+    pub updates: bool,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook").field("updates", &self.updates).finish_non_exhaustive()
+    }
 }
 
 /// Something in a request that was ignored or could not be checked.

@@ -10,8 +10,11 @@ use super::Summary;
 use super::frame::{BadFile, Kind, Reader, Writer};
 use crate::clock::unix_ms;
 use crate::store::contract::Tombstone;
-use crate::store::record::{read_state, read_submission, wire, write_state, write_submission};
+use crate::store::record::{
+    read_announcement, read_state, read_submission, wire, write_announcement, write_state, write_submission,
+};
 use crate::store::tombstone;
+use crate::task::announcement::Announcement;
 use crate::task::id::{Revision, TaskId};
 use crate::task::state::Task;
 
@@ -21,6 +24,7 @@ pub(super) enum Entry {
     Task(Box<Task>),
     Note(String, Vec<u8>),
     Tombstone(Tombstone),
+    Announcement(Box<Announcement>),
 }
 
 /// Writes the first record.
@@ -49,6 +53,11 @@ pub(super) fn write_note(into: &mut Writer, name: String, value: Vec<u8>) {
 /// Writes a tombstone.
 pub(super) fn write_tombstone(into: &mut Writer, tombstone: &Tombstone) {
     into.record(Kind::Tombstone, &tombstone::write(tombstone));
+}
+
+/// Writes an announcement.
+pub(super) fn write_told(into: &mut Writer, announcement: &Announcement) {
+    into.record(Kind::Announcement, &write_announcement(announcement));
 }
 
 /// Reads a file's entries, and proves them at the end.
@@ -101,6 +110,13 @@ impl<R: Read> Entries<R> {
                 let read = record.and_then(tombstone::read);
                 Ok(Some(Entry::Tombstone(read.ok_or_else(|| self.reader.damaged("an unreadable tombstone"))?)))
             }
+            Kind::Announcement => {
+                self.found.announcements += 1;
+                let record = wire::Announcement::decode(body.as_slice()).ok();
+                let read = record.and_then(|record| read_announcement(record).ok());
+                let read = read.ok_or_else(|| self.reader.damaged("an unreadable announcement"))?;
+                Ok(Some(Entry::Announcement(Box::new(read))))
+            }
             Kind::Trailer => match wire::BackupTrailer::decode(body.as_slice()) {
                 Ok(said) if self.is_all(&said) => {
                     self.ended = true;
@@ -112,8 +128,8 @@ impl<R: Read> Entries<R> {
     }
 
     fn is_all(&self, said: &wire::BackupTrailer) -> bool {
-        let Summary { tasks, notes, tombstones, damaged: _ } = self.found;
-        (said.tasks, said.notes, said.tombstones) == (tasks, notes, tombstones)
+        let Summary { tasks, notes, tombstones, announcements, damaged: _ } = self.found;
+        (said.tasks, said.notes, said.tombstones, said.announcements) == (tasks, notes, tombstones, announcements)
     }
 
     /// What was found so far.

@@ -12,8 +12,8 @@ use crate::store::record::wire;
 /// How the file begins.
 pub(super) const MAGIC: &[u8; 8] = b"VGBACKUP";
 
-/// How this version of the code writes the file.
-pub(super) const FORMAT: u32 = 1;
+/// How this version of the code writes the file. 2 added the announcements.
+pub(super) const FORMAT: u32 = 2;
 
 /// Larger than any task.
 const RECORD_LIMIT: u32 = 2 << 20;
@@ -29,12 +29,13 @@ pub(super) enum Kind {
     Task = 2,
     Note = 3,
     Tombstone = 4,
+    Announcement = 5,
     Trailer = 255,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Header, Self::Task, Self::Note, Self::Tombstone, Self::Trailer]
+        [Self::Header, Self::Task, Self::Note, Self::Tombstone, Self::Announcement, Self::Trailer]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -61,9 +62,14 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new() -> Self {
+        Self::of(FORMAT)
+    }
+
+    /// As the version that wrote this format did.
+    pub(super) fn of(format: u32) -> Self {
         let mut writer = Self { bytes: Vec::new(), digest: Context::new(&SHA256) };
         writer.append(MAGIC);
-        writer.append(&FORMAT.to_be_bytes());
+        writer.append(&format.to_be_bytes());
         writer
     }
 
@@ -79,9 +85,9 @@ impl Writer {
 
     /// Adds the last record, which proves the others.
     pub(super) fn trailer(&mut self, summary: &Summary) {
-        let Summary { tasks, notes, tombstones, damaged: _ } = *summary;
+        let Summary { tasks, notes, tombstones, announcements, damaged: _ } = *summary;
         let sha256 = self.digest.clone().finish().as_ref().to_vec().into();
-        self.record(Kind::Trailer, &wire::BackupTrailer { tasks, notes, tombstones, sha256 });
+        self.record(Kind::Trailer, &wire::BackupTrailer { tasks, notes, tombstones, sha256, announcements });
     }
 
     /// Takes out what was put together since the last time.
@@ -113,7 +119,7 @@ impl<R: Read> Reader<R> {
         })?;
         let Some((MAGIC, format)) = begin.split_first_chunk() else { return Err(BadFile::Foreign) };
         match u32::from_be_bytes(format.try_into().map_err(|_| BadFile::Foreign)?) {
-            FORMAT => Ok(reader),
+            1..=FORMAT => Ok(reader),
             0 => Err(reader.damaged("there is no such format")),
             newer => Err(BadFile::Newer(newer)),
         }

@@ -30,6 +30,8 @@ pub struct Summary {
     pub notes: u64,
     /// Tombstones of removed tasks.
     pub tombstones: u64,
+    /// Announcements that are not delivered.
+    pub announcements: u64,
     /// Damaged tasks of the store, which are in it as tombstones at most.
     pub damaged: usize,
 }

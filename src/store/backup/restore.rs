@@ -17,8 +17,9 @@ use super::{BackupError, Summary, at};
 use crate::store::StoreSettings;
 use crate::store::contract::{Creation, TaskStore, Tombstone};
 use crate::store::sled::{OpenError, SledStore};
+use crate::task::announcement::{Announcement, AnnouncementId};
 use crate::task::event::Event;
-use crate::task::id::TaskId;
+use crate::task::id::{Revision, TaskId};
 use crate::task::machine::{self, Applied};
 use crate::task::state::State;
 
@@ -89,11 +90,15 @@ async fn write(file: &Path, store: &SledStore, waiting: Waiting) -> Result<(), B
         if page.is_empty() {
             return Ok(());
         }
-        // Tombstones come last in the file, and may be those of tasks before them.
+        // Tombstones and announcements come last in the file, and may be those of tasks
+        // before them.
+        let (announcements, others): (Vec<_>, Vec<_>) =
+            page.into_iter().partition(|entry| matches!(entry, Entry::Announcement(_)));
         let (tombstones, others): (Vec<_>, Vec<_>) =
-            page.into_iter().partition(|entry| matches!(entry, Entry::Tombstone(_)));
-        try_join_all(others.into_iter().map(|entry| put(store, entry))).await?;
-        try_join_all(tombstones.into_iter().map(|entry| put(store, entry))).await?;
+            others.into_iter().partition(|entry| matches!(entry, Entry::Tombstone(_)));
+        for entries in [others, tombstones, announcements] {
+            try_join_all(entries.into_iter().map(|entry| put(store, entry))).await?;
+        }
     }
 }
 
@@ -101,6 +106,12 @@ async fn put(store: &SledStore, entry: Entry) -> Result<(), BackupError> {
     match entry {
         Entry::Note(name, value) => Ok(store.write_note(&name, value).await?),
         Entry::Tombstone(tombstone) => bury(store, tombstone).await,
+        Entry::Announcement(announcement) => {
+            if has_happened(store, &announcement).await? {
+                store.announce(*announcement).await?;
+            }
+            Ok(())
+        }
         Entry::Task(task) => {
             let id = task.id;
             match store.create(Arc::new(*task)).await? {
@@ -111,6 +122,12 @@ async fn put(store: &SledStore, entry: Entry) -> Result<(), BackupError> {
             }
         }
     }
+}
+
+/// Whether the restored task has come to what is told.
+async fn has_happened(store: &SledStore, announcement: &Announcement) -> Result<bool, BackupError> {
+    let task = store.load(announcement.id.task).await?;
+    Ok(task.is_some_and(|task| task.revision >= announcement.id.revision))
 }
 
 /// Writes a tombstone; of a task that was removed while the backup was made, in its
@@ -142,6 +159,12 @@ async fn is_there(store: &SledStore, entry: Entry) -> Result<(), BackupError> {
             Some(Creation::Removed(id)) => id == task.id,
             Some(Creation::Created) | None => false,
         },
+        Entry::Announcement(announcement) => {
+            let AnnouncementId { task, revision } = announcement.id;
+            let before = Some(AnnouncementId { task, revision: Revision(revision.0.saturating_sub(1)) });
+            let found = store.announcements(None, before, 1).await?;
+            !has_happened(store, announcement).await? || found.first() == Some(announcement.as_ref())
+        }
         Entry::Tombstone(Tombstone { task, .. }) => {
             let before = TaskId::from_bytes(u128::from_be_bytes(task.to_bytes()).wrapping_sub(1).to_be_bytes());
             store.tombstones(Some(before), 1).await?.first().is_some_and(|found| found.task == *task)
@@ -150,6 +173,9 @@ async fn is_there(store: &SledStore, entry: Entry) -> Result<(), BackupError> {
     match (same, entry) {
         (true, _) => Ok(()),
         (false, Entry::Note(name, _)) => Err(BackupError::Differs(format!("the note {name}"))),
+        (false, Entry::Announcement(announcement)) => {
+            Err(BackupError::Differs(format!("the announcement {}", announcement.id)))
+        }
         (false, Entry::Tombstone(Tombstone { task, .. })) => {
             Err(BackupError::Differs(format!("the tombstone of task {task}")))
         }

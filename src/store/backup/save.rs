@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
-use super::entry::{write_header, write_note, write_task, write_tombstone};
+use super::entry::{write_header, write_note, write_task, write_told, write_tombstone};
 use super::frame::Writer;
 use super::{BackupError, Summary, at};
 use crate::store::contract::{Filter, TaskStore, Tombstone};
@@ -19,7 +19,7 @@ pub(super) const UNFINISHED: &str = ".videogen-backup-";
 /// How many tasks are in memory at a time.
 const PAGE: usize = 256;
 
-/// Writes every task, note and tombstone into a new file, which its owner alone can read. The
+/// Writes every task, note, tombstone and announcement into a new file, which its owner alone can read. The
 /// file appears when it is whole and on the disk, or not at all.
 pub async fn save(store: &dyn TaskStore, to: &Path, now: SystemTime) -> Result<Summary, BackupError> {
     let folder = folder_of(to);
@@ -71,6 +71,17 @@ async fn write(
         let Some(request) = request else { continue };
         write_tombstone(&mut writer, &Tombstone { task, request, removed: now, has_file: false });
         summary.tombstones += 1;
+    }
+    // Last: one whose task is not in the backup, or is older in it, tells of what the
+    // restored task has not come to, and is left out by the restore.
+    let mut after = None;
+    loop {
+        let page = store.announcements(None, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        page.iter().for_each(|announcement| write_told(&mut writer, announcement));
+        summary.announcements += page.len() as u64;
+        file.write_all(&writer.take()).await.map_err(at(to))?;
     }
     writer.trailer(&summary);
     file.write_all(&writer.take()).await.map_err(at(to))?;

@@ -15,6 +15,7 @@ use super::{BackupError, Shelf, Summary, Waiting, restore, save, verify};
 use crate::clock::Clock;
 use crate::store::contract::{Creation, Filter, TaskStore, Tombstone};
 use crate::store::{self, SledStore, StoreSettings};
+use crate::task::announcement::{Announcement, Topic};
 use crate::task::fixture::{self, task};
 use crate::task::state::{AttemptOutcome, FailureKind, State, Task};
 
@@ -35,6 +36,10 @@ async fn filled() -> (Arc<SledStore>, Vec<Task>) {
     for task in &tasks {
         store.create(Arc::new(task.clone())).await.unwrap();
     }
+    let told = Announcement::of(&tasks[2], Topic::Failed);
+    store.announce(told).await.unwrap();
+    // Of a revision that its task comes to while the backup is made.
+    store.announce(Announcement::of(&tasks[0].next(), Topic::Updated)).await.unwrap();
     let removed = task(9).succeeded();
     store.create(Arc::new(removed.clone())).await.unwrap();
     store.remove(removed.revision, removed.id, made()).await.unwrap().unwrap();
@@ -46,7 +51,7 @@ async fn backed_up(folder: &Path) -> (PathBuf, Vec<Task>) {
     let (store, tasks) = filled().await;
     let file = folder.join("tasks.backup");
     let summary = save(store.as_ref(), &file, made()).await.unwrap();
-    assert_eq!(summary, Summary { tasks: 5, notes: 1, tombstones: 1, damaged: 0 });
+    assert_eq!(summary, Summary { tasks: 5, notes: 1, tombstones: 1, announcements: 2, damaged: 0 });
     (file, tasks)
 }
 
@@ -65,6 +70,8 @@ async fn a_restored_store_holds_what_was_backed_up() {
     }
     assert_eq!(restored.list(&Filter::default(), None, 9).await.unwrap().len(), tasks.len());
     assert_eq!(restored.notes().await.unwrap(), [("callback_key".to_owned(), vec![7; 32])]);
+    let told = Announcement::of(&tasks[2], Topic::Failed);
+    assert_eq!(restored.announcements(None, None, 9).await.unwrap(), [told]);
     let known = restored.recall(&tasks[1].submission.request_id).await.unwrap();
     assert_eq!(known, Some(Creation::Earlier(Arc::new(tasks[1].clone()))));
     let removed = restored.recall(&task(9).submission.request_id).await.unwrap();
@@ -129,7 +136,7 @@ async fn a_damaged_file_leaves_no_store_behind() {
         (&[][..], "is no backup of VideoGen"),
         (b"a letter to a friend".as_slice(), "is no backup of VideoGen"),
         (&flipped, "is damaged"),
-        (&newer, "made by a newer version (format 2, this version knows 1)"),
+        (&newer, "made by a newer version (format 3, this version knows 2)"),
     ] {
         fs::write(&file, bytes).unwrap();
         let into = folder.path().join("store");
@@ -187,13 +194,12 @@ async fn a_task_that_was_removed_while_the_backup_was_made_is_restored_as_remove
 }
 
 /// A small file.
-fn small() -> Vec<u8> {
-    let mut writer = Writer::new();
+fn small(mut writer: Writer) -> Vec<u8> {
     write_header(&mut writer, made());
     write_note(&mut writer, "callback_key".into(), vec![7; 32]);
     write_task(&mut writer, &task(1).running());
     write_tombstone(&mut writer, &tombstone(2));
-    writer.trailer(&Summary { tasks: 1, notes: 1, tombstones: 1, damaged: 0 });
+    writer.trailer(&Summary { tasks: 1, notes: 1, tombstones: 1, ..Summary::default() });
     writer.take()
 }
 
@@ -208,8 +214,9 @@ fn read(bytes: &[u8]) -> Result<Vec<Entry>, BadFile> {
 
 #[test]
 fn every_cut_and_every_flipped_bit_is_noticed() {
-    let whole = small();
+    let whole = small(Writer::new());
     assert_eq!(read(&whole).unwrap().len(), 3);
+    assert_eq!(read(&small(Writer::of(1))).unwrap().len(), 3, "an older version made it");
     for length in 0..whole.len() {
         assert!(read(&whole[..length]).is_err(), "length {length}");
     }
@@ -272,7 +279,7 @@ proptest! {
 
     #[test]
     fn a_changed_file_is_never_believed(place in 0_usize..100_000, byte in 1_u8.., length in 1_usize..9) {
-        let mut bytes = small();
+        let mut bytes = small(Writer::new());
         let place = place % bytes.len();
         let end = (place + length).min(bytes.len());
         bytes[place..end].iter_mut().for_each(|b| *b ^= byte);

@@ -1,12 +1,14 @@
 //! Task to stored form and back. Every field is named in both directions, so that
 //! a new one asks to be handled; bad data is an answer, never a panic.
 
+mod announcement;
 mod state;
 mod submission;
 mod words;
 
 use std::time::{Duration, SystemTime};
 
+pub(super) use announcement::{read_announcement, write_announcement};
 pub(super) use state::{read_state, write_state};
 pub(super) use submission::{read_submission, write_submission};
 

@@ -149,7 +149,7 @@ fn read_output(output: wire::Output) -> Result<Output, BadRecord> {
     Ok(Output { url, expires: from_optional_ms(expires_ms)? })
 }
 
-fn write_artifact(artifact: &Artifact) -> wire::Artifact {
+pub(super) fn write_artifact(artifact: &Artifact) -> wire::Artifact {
     let Artifact { size, sha256, media, width, height, duration } = artifact;
     wire::Artifact {
         size: *size,
@@ -161,7 +161,7 @@ fn write_artifact(artifact: &Artifact) -> wire::Artifact {
     }
 }
 
-fn read_artifact(artifact: wire::Artifact) -> Result<Artifact, BadRecord> {
+pub(super) fn read_artifact(artifact: wire::Artifact) -> Result<Artifact, BadRecord> {
     let wire::Artifact { size, sha256, media, width, height, duration_ms } = artifact;
     Ok(Artifact {
         size,
@@ -173,7 +173,7 @@ fn read_artifact(artifact: wire::Artifact) -> Result<Artifact, BadRecord> {
     })
 }
 
-fn write_failure(failure: &Failure) -> wire::Failure {
+pub(super) fn write_failure(failure: &Failure) -> wire::Failure {
     let Failure { kind, provider_code, message, maybe_charged, recoverable_until } = failure;
     wire::Failure {
         kind: write_failure_kind(*kind),
@@ -184,7 +184,7 @@ fn write_failure(failure: &Failure) -> wire::Failure {
     }
 }
 
-fn read_failure(failure: wire::Failure) -> Result<Failure, BadRecord> {
+pub(super) fn read_failure(failure: wire::Failure) -> Result<Failure, BadRecord> {
     let wire::Failure { kind, provider_code, message, maybe_charged, recoverable_until_ms } = failure;
     Ok(Failure {
         kind: read_failure_kind(kind)?,
@@ -238,12 +238,12 @@ fn read_charge(charge: wire::Charge) -> Charge {
     Charge { amount, unit, description }
 }
 
-fn write_cancellation(cancellation: &Cancellation) -> wire::Cancellation {
+pub(super) fn write_cancellation(cancellation: &Cancellation) -> wire::Cancellation {
     let Cancellation { outcome, requested } = cancellation;
     wire::Cancellation { outcome: write_cancel_outcome(*outcome), requested_ms: to_ms(*requested) }
 }
 
-fn read_cancellation(cancellation: wire::Cancellation) -> Result<Cancellation, BadRecord> {
+pub(super) fn read_cancellation(cancellation: wire::Cancellation) -> Result<Cancellation, BadRecord> {
     let wire::Cancellation { outcome, requested_ms } = cancellation;
     Ok(Cancellation { outcome: read_cancel_outcome(outcome)?, requested: from_ms(requested_ms)? })
 }

@@ -6,12 +6,22 @@ use prost::Message;
 
 use super::{BadRecord, digest, duration_to_ms, wire};
 use crate::task::id::{AccountName, ModelName, RequestId};
-use crate::task::spec::{Image, Spec, Submission, UnknownPolicy, Warning};
+use crate::task::spec::{Image, Spec, Submission, UnknownPolicy, Warning, Webhook};
 
 /// Encodes a submission.
 pub(in crate::store) fn write_submission(submission: &Submission) -> Vec<u8> {
-    let Submission { request_id, fingerprint, spec, account, generation_timeout, typical, policy, labels, warnings } =
-        submission;
+    let Submission {
+        request_id,
+        fingerprint,
+        spec,
+        account,
+        generation_timeout,
+        typical,
+        policy,
+        labels,
+        warnings,
+        webhook,
+    } = submission;
     let (policy, max_paid_attempts) = match *policy {
         UnknownPolicy::AtMostOnce => (wire::UnknownPolicy::AtMostOnce, 0),
         UnknownPolicy::AtLeastOnce { max_paid_attempts } => (wire::UnknownPolicy::AtLeastOnce, max_paid_attempts),
@@ -27,6 +37,7 @@ pub(in crate::store) fn write_submission(submission: &Submission) -> Vec<u8> {
         max_paid_attempts,
         labels: labels.clone(),
         warnings: warnings.iter().map(write_warning).collect(),
+        webhook: webhook.as_ref().map(write_webhook),
     }
     .encode_to_vec()
 }
@@ -44,6 +55,7 @@ pub(in crate::store) fn read_submission(bytes: &[u8]) -> Result<Submission, BadR
         max_paid_attempts,
         labels,
         warnings,
+        webhook,
     } = wire::Submission::decode(bytes)?;
     let policy = match wire::UnknownPolicy::try_from(policy) {
         Ok(wire::UnknownPolicy::AtMostOnce) => UnknownPolicy::AtMostOnce,
@@ -60,6 +72,7 @@ pub(in crate::store) fn read_submission(bytes: &[u8]) -> Result<Submission, BadR
         policy,
         labels,
         warnings: warnings.into_iter().map(read_warning).collect(),
+        webhook: webhook.map(read_webhook),
     })
 }
 
@@ -169,4 +182,14 @@ fn write_warning(warning: &Warning) -> wire::Warning {
 fn read_warning(warning: wire::Warning) -> Warning {
     let wire::Warning { field, message } = warning;
     Warning { field, message }
+}
+
+fn write_webhook(webhook: &Webhook) -> wire::Webhook {
+    let Webhook { url, updates } = webhook;
+    wire::Webhook { url: url.clone(), updates: *updates }
+}
+
+fn read_webhook(webhook: wire::Webhook) -> Webhook {
+    let wire::Webhook { url, updates } = webhook;
+    Webhook { url, updates }
 }

@@ -1,6 +1,7 @@
 //! The words of a task and the numbers that stand for them on disk.
 
 use super::{BadRecord, wire};
+use crate::task::announcement::Topic;
 use crate::task::state::{AttemptOutcome, CancelOutcome, FailureKind, Media, State};
 
 /// Pairs each word with its number, in both directions.
@@ -39,6 +40,8 @@ words!("attempt outcome", AttemptOutcome, AttemptOutcome, write_attempt_outcome,
 words!("cancel outcome", CancelOutcome, CancelOutcome, write_cancel_outcome, read_cancel_outcome, {
     Requested, Confirmed, AskedUpstream, NotSupported, TooLate,
 });
+
+words!("topic", Topic, Topic, write_topic, read_topic, { Succeeded, Failed, Cancelled, Recovered, Updated });
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::StoreSettings;
 use super::open::{OpenError, Opened, broken, inconsistent};
 use super::receipts::folder_in;
+use crate::store::announcement;
 use crate::store::backup;
 use crate::store::contract::StoreError;
 use crate::store::envelope::{Kind, unseal};
@@ -145,6 +146,7 @@ impl Opened {
             }
             self.index_row(&mut index, &key, &row)?;
             self.check_part(&index, &key, report);
+            check_announcement(&index, &key, report);
         }
         for (id, reason) in index.damaged() {
             report.find(format!("task {id}: {reason}"));
@@ -200,6 +202,14 @@ impl Opened {
             }
         }
         Ok(())
+    }
+}
+
+/// Heads come before announcements, too.
+fn check_announcement(index: &Index, key: &[u8], report: &mut Report) {
+    let Some(id) = announcement::id_of(key) else { return };
+    if index.durable(id.task).is_none() && index.damage(id.task).is_none() {
+        report.find(format!("row {} belongs to no task", hex(key)));
     }
 }
 

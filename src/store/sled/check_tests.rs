@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::open::Opened;
 use super::receipts::folder_in;
 use super::repair::MOVING;
 use super::tests::{copy, create, open, settings};
+use super::write::Batch;
 use super::{OpenError, Report, SledStore, StoreSettings, check, repair};
+use crate::store::announcement::Told;
 use crate::store::contract::{Filter, TaskStore};
 use crate::store::envelope::{Kind, seal};
 use crate::store::receipts::segments;
 use crate::store::rows::{head_key, part_key};
+use crate::task::announcement::{Announcement, Topic};
 use crate::task::fixture::{self, task};
 use crate::task::id::Revision;
 use crate::task::state::State;
@@ -167,5 +171,29 @@ async fn rot_is_found_while_the_store_is_in_use() {
     while store.stats().rotten == 0 || store.stats().scrubs == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_is_to_be_told_of_nobody_is_found_and_does_not_outlive_a_repair() {
+    let folder = five_tasks().await;
+    let store = open(folder.path()).await;
+    let known = Announcement::of(&store.load(fixture::id(1)).await.unwrap().unwrap(), Topic::Updated);
+    assert!(store.announce(known.clone()).await.unwrap());
+    store.close().await;
+    drop(store);
+    assert!(checked(folder.path()).findings.is_empty());
+
+    let opened = Opened::open(&settings(folder.path()), None).unwrap();
+    let Told { row: (key, row), .. } = Told::new(&Announcement::of(&task(77), Topic::Failed)).unwrap();
+    let mut batch = Batch::default();
+    batch.insert(key, row);
+    opened.write(batch, Vec::new()).unwrap();
+    drop(opened);
+    let findings = checked(folder.path()).findings;
+    assert!(matches!(&findings[..], [only] if only.contains("belongs to no task")), "{findings:?}");
+    assert_eq!(repair(&settings(folder.path())).unwrap().tasks, 5);
+    let store = open(folder.path()).await;
+    assert_eq!(store.announcements(None, None, 9).await.unwrap(), [known]);
     store.close().await;
 }

@@ -9,12 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::shared::Shared;
 use super::write::Batch;
 use crate::failpoint::failpoint;
+use crate::store::announcement::{self, Mark, Told};
 use crate::store::contract::{Commit, StoreError, Tombstone};
 use crate::store::envelope::Kind;
 use crate::store::index::{Durable, Index, RequestKey};
 use crate::store::receipts::{money_of, receipt};
 use crate::store::rows::{Parts, Row, Rows, head_key, part_key};
 use crate::store::tombstone;
+use crate::task::announcement::{AnnouncementId, Topic};
 use crate::task::id::{Revision, TaskId};
 use crate::task::state::Task;
 
@@ -39,14 +41,18 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Change {
     /// A new task.
     Create { task: Arc<Task>, request: RequestKey, rows: Rows, answer: Answer<Verdict> },
-    /// A task's next revision.
-    Commit { expected: Revision, task: Arc<Task>, rows: Rows, answer: Answer<Commit> },
+    /// A task's next revision, and what is to be told of it.
+    Commit { expected: Revision, task: Arc<Task>, rows: Rows, told: Option<Told>, answer: Answer<Commit> },
     /// A note and its row.
     Note { name: String, value: Vec<u8>, row: Row, answer: Answer<()> },
     /// A tombstone and its row; with a revision, in the place of its task.
     Bury { expected: Option<Revision>, tombstone: Tombstone, row: Row, answer: Answer<Commit> },
     /// A tombstone less.
     Forget { id: TaskId, answer: Answer<()> },
+    /// An announcement as it is now.
+    Announce { told: Told, answer: Answer<Commit> },
+    /// An announcement less.
+    Told { id: AnnouncementId, answer: Answer<()> },
     /// Nothing more will come.
     Close { answer: oneshot::Sender<()> },
 }
@@ -56,7 +62,8 @@ impl Change {
         match self {
             Self::Create { rows, .. } | Self::Commit { rows, .. } => rows.bytes(),
             Self::Note { row, .. } | Self::Bury { row, .. } => row.1.len(),
-            Self::Forget { .. } | Self::Close { .. } => 0,
+            Self::Announce { told, .. } => told.row.1.len(),
+            Self::Forget { .. } | Self::Told { .. } | Self::Close { .. } => 0,
         }
     }
 }
@@ -133,6 +140,10 @@ pub(super) enum Effect {
     Bury(Tombstone),
     /// A tombstone that is no more.
     Forget(TaskId),
+    /// An announcement as it is now.
+    Announce(AnnouncementId, Mark),
+    /// An announcement that is no more.
+    Told(AnnouncementId),
 }
 
 /// An answer that must wait for the sync: even Stale and Earlier may be so only
@@ -177,10 +188,13 @@ impl Plan {
                 }
                 self.answers.push(Waiting::Create(answer, verdict));
             }
-            Change::Commit { expected, task, rows, answer } => {
+            Change::Commit { expected, task, rows, told, answer } => {
                 let verdict = self.judge_commit(expected, &task, index);
                 if let Ok(Some(durable)) = verdict {
                     self.put(task, rows, durable);
+                    if let Some(told) = told {
+                        self.announce_anew(told, index);
+                    }
                 }
                 let verdict = verdict.map(|won| if won.is_some() { Commit::Committed } else { Commit::Stale });
                 self.answers.push(Waiting::Commit(answer, verdict));
@@ -202,8 +216,40 @@ impl Plan {
                 self.effects.push(Effect::Forget(id));
                 self.answers.push(Waiting::Done(answer));
             }
+            Change::Announce { told, answer } => {
+                let verdict = match self.durable(told.id.task, index) {
+                    Some(_) => Commit::Committed,
+                    None => Commit::Stale,
+                };
+                if verdict == Commit::Committed {
+                    self.announce(told);
+                }
+                self.answers.push(Waiting::Commit(answer, Ok(verdict)));
+            }
+            Change::Told { id, answer } => {
+                self.told(id);
+                self.answers.push(Waiting::Done(answer));
+            }
             Change::Close { answer } => drop(answer),
         }
+    }
+
+    fn announce(&mut self, told: Told) {
+        self.batch.insert(told.row.0, told.row.1);
+        self.effects.push(Effect::Announce(told.id, told.mark));
+    }
+
+    /// Of the updates of a task that wait only the newest is worth telling.
+    fn announce_anew(&mut self, told: Told, index: &Index) {
+        if told.mark.topic == Topic::Updated {
+            index.waiting_updates(told.id.task).for_each(|id| self.told(id));
+        }
+        self.announce(told);
+    }
+
+    fn told(&mut self, id: AnnouncementId) {
+        self.batch.remove(announcement::key(id));
+        self.effects.push(Effect::Told(id));
     }
 
     fn judge_create(&self, task: &Task, request: RequestKey, index: &Index) -> Result<Verdict, StoreError> {
@@ -226,11 +272,12 @@ impl Plan {
     }
 
     /// Whether a tombstone may be written: at any time, unless it takes the place of
-    /// a task that has moved on.
+    /// a task that has moved on or of which something is still to be told.
     fn judge_removal(&self, expected: Option<Revision>, id: TaskId, index: &Index) -> Result<Commit, StoreError> {
         refuse_damaged(id, index)?;
         let now = self.durable(id, index).map(|durable| durable.revision);
-        Ok(if expected == now { Commit::Committed } else { Commit::Stale })
+        let waits = index.announcements_of(id).any(|(_, mark)| !mark.parked);
+        Ok(if expected == now && !waits { Commit::Committed } else { Commit::Stale })
     }
 
     /// Writes a tombstone and takes away what there is of its task.
@@ -242,6 +289,7 @@ impl Plan {
                 (0..count).for_each(|number| self.batch.remove(part_key(kind, id, number)));
             }
         }
+        index.announcements_of(id).for_each(|(id, _)| self.batch.remove(announcement::key(id)));
         self.batch.insert(row.0, row.1);
         self.tasks.insert(id, None);
         self.effects.push(Effect::Bury(tombstone));

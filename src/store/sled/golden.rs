@@ -9,11 +9,12 @@ use tempfile::TempDir;
 use super::check;
 use super::tests::{copy, open, settings};
 use crate::store::contract::{Commit, Creation, Filter, TaskStore};
-use crate::task::fixture::task;
+use crate::task::announcement::{Announcement, Parked, Topic};
+use crate::task::fixture::{created, task};
 use crate::task::state::{FailureKind, State, Task};
 
 /// The arrangement that this version writes.
-const NEWEST: &str = "schema-2";
+const NEWEST: &str = "schema-3";
 
 fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -47,6 +48,17 @@ fn lives() -> Vec<(Task, Task)> {
     lives
 }
 
+/// What is to be told of them: one waits, one is parked.
+fn announcements() -> [Announcement; 2] {
+    let lives = lives();
+    let of = |state: State, topic| {
+        let task = lives.iter().map(|(_, last)| last).find(|task| task.state == state);
+        Announcement::of(task.expect("there is one in each state"), topic)
+    };
+    let parked = Parked { time: created(900), gone: true, note: "HTTP status 410".to_owned() };
+    [of(State::Succeeded, Topic::Succeeded), Announcement { parked: Some(parked), ..of(State::Failed, Topic::Failed) }]
+}
+
 /// The words by which a task of an older version is told.
 fn told(task: &Task) -> (String, State, u64, String, String) {
     let job = task.job.as_ref().map(|job| job.id.as_str().to_owned()).unwrap_or_default();
@@ -65,6 +77,9 @@ async fn make() {
         assert_eq!(store.commit(expected, Arc::new(last)).await.unwrap(), Commit::Committed);
     }
     store.write_note("callback_key", vec![7; 32]).await.unwrap();
+    for announcement in announcements() {
+        assert!(store.announce(announcement).await.unwrap());
+    }
     store.close().await;
 }
 
@@ -73,12 +88,16 @@ async fn every_golden_database_opens_and_holds_what_was_put_in() {
     let mut opened = 0;
     for golden in std::fs::read_dir(goldens()).unwrap() {
         let folder = TempDir::new().unwrap();
-        copy(&golden.unwrap().path(), folder.path());
+        let golden = golden.unwrap();
+        let old = ["schema-1", "schema-2"].iter().any(|old| golden.file_name() == *old);
+        let announced = if old { Vec::new() } else { announcements().to_vec() };
+        copy(&golden.path(), folder.path());
         // The check brings an older one up; then it is clean.
         let report = check(&settings(folder.path())).unwrap().report;
         assert!(report.findings.is_empty() && report.mended.is_empty(), "{report:?}");
         let store = open(folder.path()).await;
         assert_eq!(store.stats().damaged, 0);
+        assert_eq!(store.announcements(None, None, 9).await.unwrap(), announced);
         assert_eq!(store.read_note("callback_key").await.unwrap(), Some(vec![7; 32]));
         let mut found: Vec<_> =
             store.list(&Filter::default(), None, 99).await.unwrap().iter().map(|task| told(task)).collect();
@@ -87,5 +106,5 @@ async fn every_golden_database_opens_and_holds_what_was_put_in() {
         store.close().await;
         opened += 1;
     }
-    assert!(opened >= 2);
+    assert!(opened >= 3);
 }

@@ -39,11 +39,13 @@ pub use self::repair::{Repaired, repair};
 use self::committer::{Change, Verdict};
 use self::open::Opened;
 use self::shared::{BATCH_LIMIT, Shared};
+use super::announcement::{self, Told};
 use super::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
 use super::envelope::{Kind, seal};
 use super::index::{Durable, Index, RequestKey};
 use super::rows::{Unread, changed_rows, new_rows, read_task};
 use super::tombstone::tombstone_row;
+use crate::task::announcement::{Announcement, AnnouncementId};
 use crate::task::id::{RequestId, Revision, TaskId};
 use crate::task::state::Task;
 
@@ -233,6 +235,26 @@ impl SledStore {
         Ok(page)
     }
 
+    /// Reads announcements that are durable. A damaged one is reported and leaves a
+    /// gap, like one that was told meanwhile.
+    async fn read_announcements(&self, ids: Vec<AnnouncementId>) -> Result<Vec<Announcement>, StoreError> {
+        let opened = self.shared.opened()?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let rows = ids.into_iter().map(|id| Ok((id, opened.get(&announcement::key(id))?)));
+            rows.collect::<Result<Vec<_>, StoreError>>()
+        });
+        let rows = reading.await.map_err(|error| self.failed_read(&error))?;
+        let rows = rows.inspect_err(|error| self.shared.stop(&error.to_string()))?;
+        let read = rows.into_iter().filter_map(|(id, row)| {
+            let read = announcement::read_row(&announcement::key(id), &row?);
+            if read.is_none() {
+                tracing::error!(announcement = %id, "an announcement is damaged and left out");
+            }
+            read
+        });
+        Ok(read.collect())
+    }
+
     /// What is durable of a task that was not set aside.
     fn undamaged(&self, id: TaskId) -> Result<Option<Durable>, StoreError> {
         let index = self.shared.index();
@@ -294,7 +316,12 @@ impl TaskStore for SledStore {
         }
     }
 
-    async fn commit(&self, expected: Revision, task: Arc<Task>) -> Result<Commit, StoreError> {
+    async fn commit_told(
+        &self,
+        expected: Revision,
+        task: Arc<Task>,
+        told: Option<Announcement>,
+    ) -> Result<Commit, StoreError> {
         self.alive()?;
         if task.revision != expected.next() {
             let reason = format!("revision {} cannot follow {}", task.revision.0, expected.0);
@@ -305,7 +332,42 @@ impl TaskStore for SledStore {
         };
         // Where the submission is never changes, so it may be asked for beforehand.
         let rows = changed_rows(&task, durable.parts.submission)?;
-        self.change(|answer| Change::Commit { expected, task, rows, answer }).await?
+        let told = told.as_ref().map(Told::new).transpose()?;
+        self.change(|answer| Change::Commit { expected, task, rows, told, answer }).await?
+    }
+
+    async fn announce(&self, announcement: Announcement) -> Result<bool, StoreError> {
+        self.alive()?;
+        let told = Told::new(&announcement)?;
+        let written = self.change(|answer| Change::Announce { told, answer }).await??;
+        Ok(written == Commit::Committed)
+    }
+
+    async fn told(&self, id: AnnouncementId) -> Result<(), StoreError> {
+        self.alive()?;
+        self.change(|answer| Change::Told { id, answer }).await?
+    }
+
+    async fn announcements(
+        &self,
+        parked: Option<bool>,
+        after: Option<AnnouncementId>,
+        limit: usize,
+    ) -> Result<Vec<Announcement>, StoreError> {
+        let mut after = after;
+        loop {
+            let ids = self.shared.index().announcements_after(parked, after, limit);
+            let Some(last) = ids.last().copied() else {
+                self.alive()?;
+                return Ok(Vec::new());
+            };
+            let page = self.read_announcements(ids).await?;
+            // An empty page means the end, so one of mere gaps is passed over.
+            if !page.is_empty() {
+                return Ok(page);
+            }
+            after = Some(last);
+        }
     }
 
     async fn remove(&self, expected: Revision, id: TaskId, now: SystemTime) -> Result<Option<Tombstone>, StoreError> {

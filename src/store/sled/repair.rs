@@ -1,7 +1,7 @@
 //! Makes a new store of what can be read of a broken one and of the receipts. The
 //! broken one is moved aside, never changed and never removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::mem::ManuallyDrop;
@@ -14,6 +14,7 @@ use super::check::{check, guarded, refuse_half_restored};
 use super::open::{LOCK_FILE, OpenError, Opened, broken, lock, open_sled};
 use super::receipts::folder_in;
 use super::write::Batch;
+use crate::store::announcement;
 use crate::store::envelope::{Kind, unseal};
 use crate::store::receipts::{Told, read_all};
 use crate::store::rows::{id_of_head, new_rows, read_task};
@@ -165,8 +166,12 @@ fn rebuild(settings: &StoreSettings, salvage: Salvage, told: &Told) -> Result<Re
     let path = settings.path.as_path();
     let mut repaired = Repaired::default();
     let mut others = Batch::default();
-    salvage.others.iter().for_each(|(key, row)| others.insert(key.clone(), row.clone()));
+    let rest = salvage.others.clone();
     let tasks = merge(salvage, told, &mut repaired);
+    let known: BTreeSet<TaskId> = tasks.iter().map(|task| task.id).collect();
+    // What is to be told of a task that is lost has nobody to ask about.
+    let has_its_task = |key: &[u8]| announcement::id_of(key).is_none_or(|id| known.contains(&id.task));
+    rest.into_iter().filter(|(key, _)| has_its_task(key)).for_each(|(key, row)| others.insert(key, row));
     let opened = Opened::open(settings, None)?;
     let failed = |reason: String| broken(path, reason);
     opened.write(others, Vec::new()).map_err(failed)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::open::{OpenError, Opened, broken, inconsistent};
+use crate::store::announcement;
 use crate::store::contract::StoreError;
 use crate::store::envelope::{Kind, unseal};
 use crate::store::index::{Index, RequestKey};
@@ -52,6 +53,11 @@ impl Opened {
             match tombstone::read_row(key, row) {
                 Some(tombstone) => index.bury(tombstone),
                 None => tracing::error!(?key, "a damaged tombstone is left out"),
+            }
+        } else if *kind == Kind::Announcement as u8 {
+            match announcement::read_row(key, row) {
+                Some(announcement) => index.announce(announcement.id, announcement::mark(&announcement)),
+                None => tracing::error!(?key, "a damaged announcement is left out"),
             }
         } else if *kind == Kind::Head as u8 {
             match id_of_head(key) {

@@ -12,8 +12,8 @@ use crate::store::receipts::has_any;
 use crate::store::set::{SetNote, Sums};
 
 /// The arrangement of keys and rows that this version writes. 2 added the note of
-/// the set.
-pub(super) const SCHEMA: u32 = 2;
+/// the set, 3 the announcements.
+pub(super) const SCHEMA: u32 = 3;
 
 /// The key under which the arrangement is noted.
 const SCHEMA_KEY: &[u8] = &[Kind::Meta as u8, b's', b'c', b'h', b'e', b'm', b'a'];
@@ -41,6 +41,10 @@ impl Opened {
             (_, Ordering::Equal) => self.read_set(path),
             (_, Ordering::Greater) => Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA }),
             (1, Ordering::Less) => self.note_the_set().map_err(|error| broken(path, error)),
+            (2, Ordering::Less) => {
+                self.read_set(path)?;
+                self.note_schema().map_err(|error| broken(path, error))
+            }
             (_, Ordering::Less) => Err(foreign("there is no way up from its schema")),
         }
     }
@@ -53,7 +57,17 @@ impl Opened {
         Ok(())
     }
 
-    /// From 1 to 2. Changes no row, so that there is nothing to be backed up: the
+    /// From 2 to 3: there are no announcements yet. An older version would not know
+    /// that rows of that kind belong to tasks.
+    fn note_schema(&self) -> Result<(), String> {
+        let mut batch = sled::Batch::default();
+        let row = seal(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(|_| "a note is too large".to_owned())?;
+        batch.insert(SCHEMA_KEY, row);
+        tracing::info!(from = 2, to = 3, "the store now keeps what is to be told to webhooks");
+        self.sync(batch)
+    }
+
+    /// From 1. Changes no row, so that there is nothing to be backed up: the
     /// rows are counted as they are, and a damaged one stays a damaged one.
     fn note_the_set(&self) -> Result<(), String> {
         let mut sums = Sums::default();
@@ -61,7 +75,7 @@ impl Opened {
             let (key, row) = item.map_err(|error| error.to_string())?;
             sums.add(&key, &row);
         }
-        tracing::info!(from = 1, to = 2, "the store now notes the set of its rows");
+        tracing::info!(from = 1, to = SCHEMA, "the store now notes the set of its rows");
         self.begin(sums)
     }
 

@@ -156,6 +156,8 @@ impl Shared {
                     Effect::Note(name, value) => index.put_note(name, value),
                     Effect::Bury(tombstone) => index.bury(tombstone),
                     Effect::Forget(id) => index.forget(id),
+                    Effect::Announce(id, mark) => index.announce(id, mark),
+                    Effect::Told(id) => index.told(id),
                 }
             }
         }

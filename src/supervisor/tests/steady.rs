@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::store::SledStore;
 use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
+use crate::task::announcement::{Announcement, AnnouncementId};
 use crate::task::id::{RequestId, Revision, TaskId};
 use crate::task::state::Task;
 
@@ -48,8 +49,30 @@ impl TaskStore for Steady {
         self.calmly(move |store| async move { store.recall(&request).await }).await
     }
 
-    async fn commit(&self, expected: Revision, task: Arc<Task>) -> Result<Commit, StoreError> {
-        self.calmly(move |store| async move { store.commit(expected, task).await }).await
+    async fn commit_told(
+        &self,
+        expected: Revision,
+        task: Arc<Task>,
+        told: Option<Announcement>,
+    ) -> Result<Commit, StoreError> {
+        self.calmly(move |store| async move { store.commit_told(expected, task, told).await }).await
+    }
+
+    async fn announce(&self, announcement: Announcement) -> Result<bool, StoreError> {
+        self.calmly(move |store| async move { store.announce(announcement).await }).await
+    }
+
+    async fn told(&self, id: AnnouncementId) -> Result<(), StoreError> {
+        self.calmly(move |store| async move { store.told(id).await }).await
+    }
+
+    async fn announcements(
+        &self,
+        parked: Option<bool>,
+        after: Option<AnnouncementId>,
+        limit: usize,
+    ) -> Result<Vec<Announcement>, StoreError> {
+        self.calmly(move |store| async move { store.announcements(parked, after, limit).await }).await
     }
 
     async fn load(&self, id: TaskId) -> Result<Option<Arc<Task>>, StoreError> {

@@ -263,6 +263,7 @@ fn task(number: u64) -> Task {
         policy: UnknownPolicy::AtMostOnce,
         labels: BTreeMap::new(),
         warnings: Vec::new(),
+        webhook: None,
     };
     let id = TaskId::new(Uuid::from_u128(u128::from(ms) << 80 | 7 << 76 | 0b10 << 62 | u128::from(number)));
     let task = machine::accept(id, Arc::new(submission), SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
