@@ -47,6 +47,13 @@ impl VideoGen for Bare {
         Err(absent())
     }
 
+    async fn get_download_link(
+        &self,
+        _: Request<pb::GetDownloadLinkRequest>,
+    ) -> Result<Response<pb::GetDownloadLinkResponse>, Status> {
+        Err(absent())
+    }
+
     async fn list_models(&self, _: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {
         Err(absent())
     }

@@ -22,6 +22,10 @@ const REFERENCES: usize = 8;
 const LABELS: usize = 32;
 const MIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// How long a link to a file works: unless said, at least and at most.
+const DEFAULT_LINK: Duration = Duration::from_secs(15 * 60);
+const MIN_LINK: Duration = Duration::from_secs(1);
+const MAX_LINK: Duration = Duration::from_secs(7 * 86_400);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// What a request is judged by.
@@ -187,6 +191,15 @@ pub fn task_id(text: &str) -> Result<TaskId, Status> {
         "" => Err(status::field("task_id", "is required")),
         text => text.parse().map_err(|_| status::task_not_found(text)),
     }
+}
+
+/// Reads how long a link shall work. No store signs one for longer than a week.
+pub fn link_lifetime(lifetime: Option<prost_types::Duration>) -> Result<Duration, Status> {
+    let Some(lifetime) = lifetime else { return Ok(DEFAULT_LINK) };
+    let read = Duration::try_from(lifetime).ok().filter(|read| (MIN_LINK..=MAX_LINK).contains(read));
+    // Signed in whole seconds.
+    let read = read.map(|read| Duration::from_secs(read.as_secs()));
+    read.ok_or_else(|| status::field("lifetime", "must be 1 second to 7 days"))
 }
 
 /// Everything wrong with a request: the first complaint about each field.

@@ -110,6 +110,9 @@ impl House {
         {
             shown.warnings.push(render::held(&task.submission.account, &hold));
         }
+        if task.state == State::Archiving && self.ledger.is_unkept(task.id) {
+            shown.warnings.push(render::unkept());
+        }
         shown
     }
 }
@@ -224,6 +227,20 @@ impl pb::video_gen_server::VideoGen for Service {
         let artifact = render::artifact(&artifact, task.output.as_ref());
         let header = pb::DownloadHeader { artifact: Some(artifact), offset };
         Ok(Response::new(stream::download(id, header, bytes, self.stop.clone())))
+    }
+
+    async fn get_download_link(
+        &self,
+        request: Request<pb::GetDownloadLinkRequest>,
+    ) -> Result<Response<pb::GetDownloadLinkResponse>, Status> {
+        let house = self.house()?;
+        let pb::GetDownloadLinkRequest { task_id, lifetime } = request.into_inner();
+        let id = convert::task_id(&task_id)?;
+        let lifetime = convert::link_lifetime(lifetime)?;
+        let linked = house.ledger.link_video(id, lifetime).await;
+        let (task, artifact, url, expires) = linked.map_err(|error| status::ledger(&error))?;
+        let artifact = Some(render::artifact(&artifact, task.output.as_ref()));
+        Ok(Response::new(pb::GetDownloadLinkResponse { url, expire_time: Some(expires.into()), artifact }))
     }
 
     async fn list_models(

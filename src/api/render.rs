@@ -154,6 +154,13 @@ fn warning(warning: &Warning) -> pb::Warning {
     pb::Warning { field: warning.field.clone(), message: warning.message.clone() }
 }
 
+/// Why the file of a finished job is not kept yet. What storage said is the
+/// operator's, in the log.
+pub fn unkept() -> pb::Warning {
+    let message = "the archive cannot take the file now; it waits at the provider and is fetched once that is mended";
+    pb::Warning { field: "artifact".to_owned(), message: message.to_owned() }
+}
+
 /// Why a task that queues will not be bought for now.
 pub fn held(account: &AccountName, hold: &Hold) -> pb::Warning {
     let since = prost_types::Timestamp::from(hold.since);

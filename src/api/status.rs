@@ -201,6 +201,12 @@ pub fn ledger(error: &LedgerError) -> Status {
         LedgerError::NoArtifact(task) => no_artifact(task),
         LedgerError::OutOfRange { size } => range(&format!("the file has {size} bytes")),
         LedgerError::Damaged { task, error } => read(*task, error),
+        LedgerError::NoLinks => {
+            let message = "this server keeps videos in a folder, to which there are no links: use DownloadVideo";
+            Answer::new(Code::FailedPrecondition, "LINKS_UNSUPPORTED", message)
+                .precondition("ARCHIVE", "archive.url", "must name a bucket")
+                .status()
+        }
         LedgerError::WatchLimit => {
             let mut answer = Answer::new(Code::ResourceExhausted, "WATCH_LIMIT", "too many watches are open");
             answer.details.add_quota_failure_violation("watches", "too many are open");

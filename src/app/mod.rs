@@ -24,6 +24,7 @@ use crate::upkeep::backups;
 use crate::{admin, telemetry};
 
 pub use doors::Addresses;
+pub(crate) use parts::archive_settings;
 
 /// How long the doors wait, once their own streams have ended, for streams that
 /// others hold open.

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::error;
+
 use super::StartError;
 use crate::api::accounts::{Accounts, Offer};
 use crate::archive::{Archive, ArchiveSettings};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Account, Secret, Settings};
+use crate::config::{self, Account, Secret, Settings};
 use crate::failpoint::hastened;
 use crate::ledger::Ledger;
 use crate::ledger::admission::Admission;
@@ -27,6 +29,8 @@ use crate::upkeep::room::{Places, RoomKeeper};
 use crate::webhook::Door;
 use crate::wire::capability::{CallbackAddresses, Capabilities};
 
+/// How long the start waits for a bucket to answer.
+const PROBE: Duration = Duration::from_secs(3);
 /// How long a task rests at first that was in hand at three crashes in a row.
 const QUARANTINE: Duration = Duration::from_secs(3600);
 
@@ -59,7 +63,7 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
     let ledger = Arc::new(ledger.with_admission(Arc::clone(&admission)));
     let places = Places {
         store: settings.store.path.clone(),
-        archive: archive.folder().to_owned(),
+        archive: archive.folder().map(Into::into),
         fetches_at_once: supervisor::FETCHES_AT_ONCE as u64,
         reserve: settings.submit.disk_reserve,
     };
@@ -109,12 +113,35 @@ fn catalog(path: Option<&PathBuf>) -> Result<Catalog, StartError> {
 }
 
 async fn archive(settings: &Settings, guard: Guard) -> Result<Arc<Archive>, StartError> {
-    let own = ArchiveSettings { url: settings.archive.url.clone(), ..ArchiveSettings::default() };
+    let own = archive_settings(settings);
     let opened = tokio::task::spawn_blocking(move || Archive::open(&own, guard)).await;
-    match opened {
-        Ok(Ok(archive)) => Ok(Arc::new(archive)),
-        Ok(Err(error)) => Err(StartError(format!("archive.url: {error}"))),
-        Err(panic) => Err(StartError(format!("archive.url: {panic}"))),
+    let archive = match opened {
+        Ok(Ok(archive)) => archive,
+        Ok(Err(error)) => return Err(StartError(format!("archive.url: {error}"))),
+        Err(panic) => return Err(StartError(format!("archive.url: {panic}"))),
+    };
+    // It may be away for a while, and all but new videos can be served without it.
+    let reason = match tokio::time::timeout(PROBE, archive.probe()).await {
+        Ok(Ok(())) => return Ok(Arc::new(archive)),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", PROBE.as_secs()),
+    };
+    error!(reason, "archive.url: the bucket cannot be used now; videos wait at their providers");
+    Ok(Arc::new(archive))
+}
+
+/// What the settings say of the archive.
+pub(crate) fn archive_settings(settings: &Settings) -> ArchiveSettings {
+    let config::Archive { url, endpoint, allow_http, max_video, idle_timeout, fetch_timeout } =
+        settings.archive.clone();
+    ArchiveSettings {
+        url,
+        endpoint,
+        allow_http,
+        max_bytes: max_video,
+        idle_timeout,
+        total_timeout: fetch_timeout,
+        ..ArchiveSettings::default()
     }
 }
 

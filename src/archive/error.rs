@@ -8,13 +8,13 @@ use crate::network::Forbidden;
 /// The archive cannot be used. Someone has to look.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A kind of storage that this version was built without.
-    #[error("archive.url: {0} storage is not built into this version; use file: and a folder")]
-    NotBuiltIn(String),
-    /// Not a URL that names a folder.
-    #[error("archive.url: {0:?} is not file: followed by a folder")]
+    /// Not a URL that names a folder or a bucket.
+    #[error("{0:?} is neither file: and a folder nor a bucket such as s3://BUCKET/PREFIX")]
     BadUrl(String),
-    /// The folder or its disk refuses.
+    /// A bucket that would be called without TLS.
+    #[error("archive.endpoint begins with http:// and archive.allow_http is not true")]
+    PlainHttp,
+    /// The folder, its disk or the bucket refuses.
     #[error("archive storage: {0}")]
     Storage(String),
     /// The client for downloads cannot be built.
@@ -50,6 +50,24 @@ pub enum FetchError {
     Storage(String),
 }
 
+/// What an object store's error says, on one line of at most 400 bytes, without
+/// the queries of addresses, which may hold signatures.
+pub(super) fn told(error: &object_store::Error) -> String {
+    let mut text = String::new();
+    for word in error.to_string().split_whitespace() {
+        let word = if word.contains("://") { word.split('?').next().unwrap_or(word) } else { word };
+        if text.len() + word.len() > 400 {
+            text.push_str(" ...");
+            break;
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+    text
+}
+
 impl FetchError {
     pub(super) fn transient(reason: impl Into<String>) -> Self {
         Self::Transient { reason: reason.into(), retry_after: None }
@@ -69,4 +87,18 @@ pub enum ReadError {
     /// The storage did not answer; the file may be fine.
     #[error("archive storage: {0}")]
     Storage(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_says_is_one_short_line_without_signatures() {
+        let said = format!("PUT https://a.example/b?sig=canary&x=1 failed:\n<Error>{}</Error>", " word".repeat(999));
+        let error = object_store::Error::Generic { store: "S3", source: said.into() };
+        let text = told(&error);
+        assert!(text.starts_with("Generic S3 error: PUT https://a.example/b failed: <Error>"), "{text}");
+        assert!(!text.contains("canary") && !text.contains('\n') && text.len() <= 404, "{text}");
+    }
 }

@@ -3,7 +3,7 @@
 //! is good and on the disk.
 
 use bytes::Bytes;
-use object_store::{ObjectStoreExt, WriteMultipart};
+use object_store::WriteMultipart;
 use reqwest::Response;
 use ring::digest::{Context, SHA256};
 
@@ -12,25 +12,40 @@ use crate::task::id::TaskId;
 use crate::task::state::{Artifact, Media, Output};
 
 use super::container::{Broken, Facts, Scanner};
-use super::error::FetchError;
-use super::{Archive, download, folder, place};
-
-/// How much is collected before it is written.
-const WRITE_BYTES: usize = 1 << 20;
+use super::error::{FetchError, told};
+use super::{Archive, download, folder};
 
 impl Archive {
     /// Fetches a task's video, checks it and stores it. When this returns, file and
-    /// name are on the disk; if it fails or is dropped, no file of that name has
+    /// name are durable; if it fails or is dropped, no file of that name has
     /// appeared or changed. An earlier file of the task is replaced.
+    ///
+    /// Dropped in the middle, it leaves the parts that a bucket has been sent: those
+    /// are for the bucket's own rule on unfinished uploads.
     pub async fn fetch(&self, task: TaskId, output: &Output) -> Result<Artifact, FetchError> {
         let limit = self.settings.total_timeout;
-        match tokio::time::timeout(limit, self.fetch_without_limit(task, output)).await {
-            Ok(result) => result,
-            Err(_) => Err(FetchError::transient(format!("not done within {} s", limit.as_secs()))),
+        let over = || FetchError::transient(format!("not done within {} s", limit.as_secs()));
+        let mut file = Intake::new();
+        let received = tokio::time::timeout(limit, self.receive(task, output, &mut file)).await;
+        match received.unwrap_or_else(|_| Err(over())) {
+            Ok(artifact) => {
+                let published = tokio::time::timeout(limit, file.publish()).await;
+                if let Err(error) = published.unwrap_or_else(|_| Err(over())) {
+                    self.drop_leftovers(task).await;
+                    return Err(error);
+                }
+                failpoint!("archive.published");
+                Ok(artifact)
+            }
+            Err(error) => {
+                file.abort().await;
+                Err(error)
+            }
         }
     }
 
-    async fn fetch_without_limit(&self, task: TaskId, output: &Output) -> Result<Artifact, FetchError> {
+    /// Takes the whole file in and judges it.
+    async fn receive(&self, task: TaskId, output: &Output, file: &mut Intake) -> Result<Artifact, FetchError> {
         let mut answer = download::open(&self.client, &self.guard, &output.url).await?;
         failpoint!("archive.opened");
         let expected = answer.content_length();
@@ -38,29 +53,10 @@ impl Archive {
             return Err(self.too_large());
         }
         self.check_space(expected).await?;
-        let mut file = Intake::new();
-        let taken = self.take(task, &mut answer, &mut file).await;
+        let taken = self.take(task, &mut answer, file).await;
         failpoint!("archive.taken");
-        let checked = match taken {
-            Ok(()) => file.inspect(expected, download::shows_its_end(&answer)),
-            Err(error) => Err(error),
-        };
-        match checked {
-            Ok(artifact) => match file.publish().await {
-                Ok(()) => {
-                    failpoint!("archive.published");
-                    Ok(artifact)
-                }
-                Err(error) => {
-                    self.drop_leftovers(task).await;
-                    Err(error)
-                }
-            },
-            Err(error) => {
-                file.abort().await;
-                Err(error)
-            }
-        }
+        taken?;
+        file.inspect(expected, download::shows_its_end(&answer))
     }
 
     /// Streams the answer into the intake.
@@ -71,8 +67,8 @@ impl Archive {
                 return Err(self.too_large());
             }
             if let (None, Some(media)) = (&file.writer, file.scanner.media()) {
-                let upload = self.store.put_multipart(&place(task, media)).await.map_err(storage)?;
-                file.writer = Some(WriteMultipart::new_with_chunk_size(upload, WRITE_BYTES));
+                let upload = self.home.begin(task, media).await.map_err(storage)?;
+                file.writer = Some(WriteMultipart::new_with_chunk_size(upload, self.home.part_bytes()));
             }
             file.write(piece).await?;
         }
@@ -86,8 +82,8 @@ impl Archive {
     /// Makes sure that the disk has room, so that it is this fetch that waits and not
     /// the store of tasks that fails.
     async fn check_space(&self, expected: Option<u64>) -> Result<(), FetchError> {
+        let Some(folder) = self.home.folder.clone() else { return Ok(()) };
         let wanted = expected.unwrap_or(0).saturating_mul(2).max(self.settings.reserve_bytes);
-        let folder = self.folder.clone();
         match tokio::task::spawn_blocking(move || folder::free_bytes(&folder)).await {
             Ok(Ok(free)) if free >= wanted => Ok(()),
             Ok(Ok(free)) => Err(FetchError::Storage(format!("{free} bytes are free, {wanted} are needed"))),
@@ -99,7 +95,7 @@ impl Archive {
     /// A disk that fails at the last step leaves the unfinished file behind, which
     /// would keep the disk full.
     async fn drop_leftovers(&self, task: TaskId) {
-        let folder = self.folder.clone();
+        let Some(folder) = self.home.folder.clone() else { return };
         // Should it fail too, the next start sweeps the folder.
         let _ = tokio::task::spawn_blocking(move || folder::sweep(&folder, &task.to_string())).await;
     }
@@ -130,7 +126,7 @@ impl Intake {
         self.early.push(piece);
         let Some(writer) = &mut self.writer else { return Ok(()) };
         for piece in self.early.drain(..) {
-            // One write at a time: a disk slower than the host slows the host down.
+            // One write at a time: storage slower than the host slows the host down.
             writer.wait_for_capacity(1).await.map_err(storage)?;
             writer.put(piece);
         }
@@ -150,7 +146,7 @@ impl Intake {
         }
     }
 
-    /// Writes the rest, syncs the file, gives it its name and syncs that.
+    /// Writes the rest and gives the file its name, both durably.
     async fn publish(self) -> Result<(), FetchError> {
         failpoint!("archive.publish" => FetchError::Storage("a failpoint".to_owned()));
         match self.writer {
@@ -161,7 +157,8 @@ impl Intake {
 
     async fn abort(self) {
         if let Some(writer) = self.writer {
-            // Should it fail, the next start sweeps the folder.
+            // Should it fail, the next start sweeps the folder, and a bucket has a rule
+            // of its own for unfinished uploads.
             let _ = writer.abort().await;
         }
     }
@@ -175,5 +172,5 @@ pub(super) fn artifact(size: u64, digest: &Context, media: Media, facts: Facts) 
 }
 
 fn storage(error: object_store::Error) -> FetchError {
-    FetchError::Storage(error.to_string())
+    FetchError::Storage(told(&error))
 }

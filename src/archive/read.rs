@@ -3,11 +3,14 @@
 
 use std::fs::File;
 use std::io::SeekFrom;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::{BoxStream, try_unfold};
-use object_store::{Error as StoreError, GetOptions, GetRange, GetResultPayload, ObjectStore};
+use object_store::path::Path;
+use object_store::signer::Method;
+use object_store::{Error as StoreError, GetOptions, GetRange, GetResult, GetResultPayload};
 use ring::digest::{Context, SHA256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -15,9 +18,9 @@ use crate::task::id::TaskId;
 use crate::task::state::{Artifact, Media};
 
 use super::container::Scanner;
-use super::error::ReadError;
+use super::error::{ReadError, told};
 use super::fetch::artifact;
-use super::{Archive, MEDIA, place};
+use super::{Archive, MEDIA};
 
 /// The largest piece that a reader gets.
 const PIECE_BYTES: usize = 64 << 10;
@@ -66,18 +69,43 @@ impl Archive {
 
     /// The size of a file and its pieces from an offset on.
     async fn pieces(&self, task: TaskId, media: Media, offset: u64) -> Result<(u64, Pieces), ReadError> {
-        // The store refuses ranges of nothing; the end of a file is a good place to resume from.
-        let whole = self.store.get_opts(&place(task, media), GetOptions::default()).await.map_err(missing)?;
-        let size = whole.meta.size;
-        match whole.payload {
+        let place = self.home.place(task, media);
+        // The store refuses ranges of nothing; the end of a file is a good place to
+        // resume from. So a bucket is asked for the size first.
+        let first = self.get(&place, GetOptions { head: offset > 0, ..GetOptions::default() }).await?;
+        let size = first.meta.size;
+        match first.payload {
             GetResultPayload::File(file, _) => Ok((size, of_file(file, offset).await?)),
-            GetResultPayload::Stream(_) if offset == size => Ok((size, futures::stream::empty().boxed())),
+            GetResultPayload::Stream(all) if offset == 0 => Ok((size, of_stream(all))),
+            GetResultPayload::Stream(_) if offset >= size => Ok((size, futures::stream::empty().boxed())),
             GetResultPayload::Stream(_) => {
-                let range = GetOptions { range: Some(GetRange::Offset(offset)), ..GetOptions::default() };
-                let part = self.store.get_opts(&place(task, media), range).await.map_err(missing)?;
+                let (range, if_match) = (Some(GetRange::Offset(offset)), first.meta.e_tag);
+                let part = self.get(&place, GetOptions { range, if_match, ..GetOptions::default() }).await?;
                 Ok((size, of_stream(part.into_stream())))
             }
         }
+    }
+
+    /// Signs a link to a task's video that works for so long; nothing if there is
+    /// nobody to sign it, as in a folder.
+    pub async fn link(
+        &self,
+        task: TaskId,
+        artifact: &Artifact,
+        lifetime: Duration,
+    ) -> Result<Option<String>, ReadError> {
+        let Some(signer) = &self.home.signer else { return Ok(None) };
+        let place = self.home.place(task, artifact.media);
+        let there = self.get(&place, GetOptions { head: true, ..GetOptions::default() }).await?;
+        if there.meta.size != artifact.size {
+            return Err(ReadError::Damaged);
+        }
+        let link = signer.signed_url(Method::GET, &place, lifetime).await;
+        link.map(|link| Some(link.into())).map_err(|error| ReadError::Storage(told(&error)))
+    }
+
+    async fn get(&self, place: &Path, options: GetOptions) -> Result<GetResult, ReadError> {
+        self.home.store.get_opts(place, options).await.map_err(missing)
     }
 }
 
@@ -130,7 +158,7 @@ fn verified(pieces: Pieces, left: u64, sha256: Option<[u8; 32]>) -> Pieces {
 
 fn missing(error: StoreError) -> ReadError {
     match error {
-        StoreError::NotFound { .. } => ReadError::Damaged,
-        error => ReadError::Storage(error.to_string()),
+        StoreError::NotFound { .. } | StoreError::Precondition { .. } => ReadError::Damaged,
+        error => ReadError::Storage(told(&error)),
     }
 }

@@ -347,7 +347,7 @@ async fn a_deleted_file_is_gone_and_others_stay() {
 #[test]
 fn a_name_is_the_tasks_id_and_nothing_else() {
     for media in MEDIA {
-        let name = place(task(), media).to_string();
+        let name = home::file_name(task(), media);
         assert_eq!(name, format!("{}.{}", task(), media.extension()));
         assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.'), "{name}");
     }

@@ -9,7 +9,8 @@ use serde_json::json;
 use super::settings::SettingsArgs;
 use super::text::{escape, print};
 use super::trouble::{Outcome, Trouble};
-use crate::archive::{Archive, ArchiveSettings};
+use crate::app::archive_settings;
+use crate::archive::Archive;
 use crate::config::Settings;
 use crate::network::Guard;
 use crate::store::{self, Report, StoreSettings};
@@ -61,8 +62,9 @@ pub(super) async fn run(args: FsckArgs) -> Result<Outcome, Trouble> {
 async fn look_at_videos(settings: &Settings, report: &mut Report) -> Result<(), Trouble> {
     let cannot = |error: &dyn std::fmt::Display| Trouble::CannotRun(error.to_string());
     let guard = Guard::new(&settings.network.allow).map_err(|error| cannot(&error))?;
-    let own = ArchiveSettings { url: settings.archive.url.clone(), ..ArchiveSettings::default() };
-    let archive = Archive::open(&own, guard).map_err(|error| cannot(&error))?;
+    let archive = Archive::open(&archive_settings(settings), guard).map_err(|error| cannot(&error))?;
+    // A bucket that cannot be reached is no finding about the videos in it.
+    archive.probe().await.map_err(|error| cannot(&error))?;
     for (id, artifact) in &report.artifacts {
         let read = async { archive.read(*id, artifact, 0).await?.try_for_each(|_| async { Ok(()) }).await };
         if let Err(error) = read.await {

@@ -110,6 +110,13 @@ impl VideoGen for Shaky {
         Ok(Response::new(tokio_stream::iter(answers)))
     }
 
+    async fn get_download_link(
+        &self,
+        _: Request<pb::GetDownloadLinkRequest>,
+    ) -> Result<Response<pb::GetDownloadLinkResponse>, Status> {
+        Err(Status::unimplemented("not shaky"))
+    }
+
     async fn list_models(&self, _: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {
         Ok(Response::new(pb::ListModelsResponse { models: vec![pb::Model::default()] }))
     }

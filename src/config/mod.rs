@@ -90,6 +90,16 @@ pub struct Store {
 pub struct Archive {
     /// `file:FOLDER`, `s3://`, `gs://` or `az://`.
     pub url: String,
+    /// Where the bucket's service is, if not where its maker has it.
+    pub endpoint: Option<Url>,
+    /// Whether the bucket may be called without TLS.
+    pub allow_http: bool,
+    /// The largest video that is kept, in bytes.
+    pub max_video: u64,
+    /// The longest silence of a provider's host within a download.
+    pub idle_timeout: Duration,
+    /// The longest that one download may take.
+    pub fetch_timeout: Duration,
 }
 
 /// How often jobs are asked after.
@@ -282,8 +292,25 @@ fn read_archive(mut section: Section, variables: &Variables) -> Result<Archive, 
     if !known.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.trim_matches('/').is_empty())) {
         return Err(section.wrong("url", "expected file:FOLDER, s3://BUCKET, gs://BUCKET or az://CONTAINER"));
     }
+    let endpoint = section.url("endpoint")?;
+    if endpoint.is_some() && url.starts_with("file:") {
+        return Err(section.wrong("endpoint", "goes with a bucket, not with a folder"));
+    }
+    let allow_http = section.flag("allow_http")?.unwrap_or(false);
+    if endpoint.as_ref().is_some_and(|endpoint| endpoint.scheme() == "http") && !allow_http {
+        return Err(section.wrong("endpoint", "begins with http://, which takes archive.allow_http = true"));
+    }
+    let max_video = section.bytes("max_video")?.unwrap_or(2 << 30);
+    let limit = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+    let idle_timeout = section.duration("idle_timeout")?.unwrap_or(Duration::from_secs(30));
+    let fetch_timeout = section.duration("fetch_timeout")?.unwrap_or(Duration::from_secs(30 * 60));
+    for (key, value) in [("idle_timeout", idle_timeout), ("fetch_timeout", fetch_timeout)] {
+        if !limit.contains(&value) {
+            return Err(section.wrong(key, "must be from 100ms to 24h"));
+        }
+    }
     section.finish(variables)?;
-    Ok(Archive { url })
+    Ok(Archive { url, endpoint, allow_http, max_video, idle_timeout, fetch_timeout })
 }
 
 fn read_polling(mut section: Section, variables: &Variables) -> Result<Polling, ConfigError> {

@@ -10,7 +10,7 @@ use super::accounts::Account;
 use super::bytes::format_bytes;
 use super::duration::format_duration;
 use super::secret::{Origin, Secret};
-use super::{Callbacks, Catalog, Network, Polling, Server, Settings};
+use super::{Archive, Callbacks, Catalog, Network, Polling, Server, Settings};
 
 const MASK: &str = "********";
 
@@ -20,6 +20,7 @@ pub(super) fn render(settings: &Settings) -> String {
         settings;
     let Server { grpc_listen, callback_listen, admin_listen, shutdown_grace } = server;
     let Callbacks { public_url } = callbacks;
+    let Archive { url, endpoint, allow_http, max_video, idle_timeout, fetch_timeout } = archive;
     let Polling { min_interval, max_interval, factor } = polling;
     let Network { allow } = network;
     let Catalog { path: catalog_path } = catalog;
@@ -35,7 +36,12 @@ pub(super) fn render(settings: &Settings) -> String {
     page.table("[store]");
     page.text("path", store.path.display());
     page.table("[archive]");
-    page.text("url", &archive.url);
+    page.text("url", url);
+    page.text_or_unset("endpoint", endpoint.as_ref());
+    page.value("allow_http", Value::Boolean(*allow_http));
+    page.text("max_video", format_bytes(*max_video));
+    page.text("idle_timeout", format_duration(*idle_timeout));
+    page.text("fetch_timeout", format_duration(*fetch_timeout));
     page.table("[polling]");
     page.text("min_interval", format_duration(*min_interval));
     page.text("max_interval", format_duration(*max_interval));

@@ -71,6 +71,17 @@ impl Section {
         }
     }
 
+    /// True or false; the environment brings it as text.
+    pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::Boolean(flag)) => Ok(Some(flag)),
+            Some(Value::String(text)) if text.trim() == "true" => Ok(Some(true)),
+            Some(Value::String(text)) if text.trim() == "false" => Ok(Some(false)),
+            Some(_) => Err(self.wrong(key, "expected true or false")),
+        }
+    }
+
     /// A number; the environment brings it as text.
     pub(super) fn number(&mut self, key: &str) -> Result<Option<f64>, ConfigError> {
         let number = match self.table.remove(key) {

@@ -25,6 +25,10 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(settings.server.shutdown_grace, Duration::from_secs(30));
     assert_eq!(settings.store.path, Path::new("./videogen-data/store"));
     assert_eq!(settings.archive.url, "file:./videogen-data/videos");
+    assert!(settings.archive.endpoint.is_none() && !settings.archive.allow_http);
+    assert_eq!(settings.archive.max_video, 2 << 30);
+    let waits = (settings.archive.idle_timeout, settings.archive.fetch_timeout);
+    assert_eq!(waits, (Duration::from_secs(30), Duration::from_secs(1800)));
     assert_eq!(settings.polling.min_interval, Duration::from_secs(2));
     assert_eq!(settings.polling.max_interval, Duration::from_secs(30));
     assert_eq!(settings.polling.factor, 1.5);
@@ -56,6 +60,13 @@ fn a_mistake_in_the_file_is_named_by_its_key() {
         ("[store]\npath = ''".into(), "store.path"),
         ("[archive]\nurl = './videos'".into(), "archive.url"),
         ("[archive]\nurl = 's3://'".into(), "archive.url"),
+        ("[archive]\nendpoint = 'https://s3.example'".into(), "archive.endpoint"),
+        ("[archive]\nurl = 's3://b'\nendpoint = 'http://127.0.0.1:9000'".into(), "archive.endpoint"),
+        ("[archive]\nurl = 's3://b'\nendpoint = 'https://a:b@s3.example'".into(), "archive.endpoint"),
+        ("[archive]\nallow_http = 'yes'".into(), "archive.allow_http"),
+        ("[archive]\nmax_video = 5".into(), "archive.max_video"),
+        ("[archive]\nidle_timeout = '1ms'".into(), "archive.idle_timeout"),
+        ("[archive]\nfetch_timeout = '2d'".into(), "archive.fetch_timeout"),
         ("[polling]\nmin_interval = '0s'".into(), "polling.min_interval"),
         ("[polling]\nmin_interval = '31s'".into(), "polling.min_interval"),
         ("[polling]\nmax_interval = '2h'".into(), "polling.max_interval"),

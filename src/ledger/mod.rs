@@ -3,14 +3,13 @@
 //! shown to watchers.
 
 pub mod admission;
+mod files;
 pub mod holds;
 pub mod watch;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
@@ -22,7 +21,7 @@ use crate::task::event::Event;
 use crate::task::id::{Revision, TaskId};
 use crate::task::machine::{self, Applied};
 use crate::task::spec::Submission;
-use crate::task::state::{Artifact, State, Task};
+use crate::task::state::{State, Task};
 use admission::{Admission, Refusal};
 use watch::{FilterWatch, TaskWatch, Watchers};
 
@@ -35,6 +34,7 @@ pub struct Ledger {
     watchers: Arc<Watchers>,
     nudges: Nudges,
     holds: holds::Holds,
+    unkept: files::Unkept,
 }
 
 /// What became of a request.
@@ -93,6 +93,9 @@ pub enum LedgerError {
         /// What is wrong with it.
         error: ReadError,
     },
+    /// Files are kept where nobody signs links.
+    #[error("files are kept in a folder, to which there are no links")]
+    NoLinks,
     /// Too many streams are open.
     #[error("too many watches are open")]
     WatchLimit,
@@ -104,8 +107,8 @@ pub enum LedgerError {
 impl Ledger {
     /// Opens the ledger over a store and the archive of its videos.
     pub fn new(store: Arc<dyn TaskStore>, archive: Arc<Archive>, clock: Clock) -> Self {
-        let (admission, watchers, nudges, holds) = Default::default();
-        Self { store, archive, clock, admission, watchers, nudges, holds }
+        let (admission, watchers, nudges, holds, unkept) = Default::default();
+        Self { store, archive, clock, admission, watchers, nudges, holds, unkept }
     }
 
     /// The same ledger, with somebody who may refuse new tasks.
@@ -279,22 +282,6 @@ impl Ledger {
         self.watchers.subscribe_matching(filter).ok_or(LedgerError::WatchLimit)
     }
 
-    /// The stored file of a task from an offset on.
-    pub async fn open_video(
-        &self,
-        id: TaskId,
-        offset: u64,
-    ) -> Result<(Arc<Task>, Artifact, BoxStream<'static, Result<Bytes, ReadError>>), LedgerError> {
-        let task = self.get(id).await?;
-        let Some(artifact) = task.artifact.clone() else { return Err(LedgerError::NoArtifact(task)) };
-        if offset > artifact.size {
-            return Err(LedgerError::OutOfRange { size: artifact.size });
-        }
-        let read = self.archive.read(id, &artifact, offset).await;
-        let bytes = read.map_err(|error| LedgerError::Damaged { task: id, error })?;
-        Ok((task, artifact, bytes))
-    }
-
     /// Shows a committed task. A change of state is one line, so that a task's life
     /// can be read in the log with one filter.
     fn publish(&self, task: &Arc<Task>, before: Option<&Task>) {
@@ -308,6 +295,9 @@ impl Ledger {
             let job_id = task.spares.last().map_or("", |job| job.id.as_str());
             error!(task_id = %task.id, job_id, "the task has bought a second job");
             metrics::counter!("videogen_double_purchases_total").increment(1);
+        }
+        if task.state != State::Archiving {
+            self.unkept.forget(task.id);
         }
         self.watchers.publish(task);
     }

@@ -83,6 +83,7 @@ impl Driver {
             }
             FetchError::Storage(reason) => {
                 error!(reason, "the video cannot be stored; it waits at the provider");
+                self.ledger.note_unkept(task.id);
                 Ok(Some(STORAGE_REST))
             }
         }

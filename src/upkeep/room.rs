@@ -25,8 +25,8 @@ const FLOOR_BYTES: u64 = 256 << 20;
 pub struct Places {
     /// The store's folder; the ballast lies there.
     pub store: PathBuf,
-    /// The archive's folder.
-    pub archive: PathBuf,
+    /// The archive's folder, unless videos go to a bucket.
+    pub archive: Option<PathBuf>,
     /// How many videos are fetched at once.
     pub fetches_at_once: u64,
     /// The reserve in bytes, if it was set.
@@ -97,10 +97,14 @@ impl RoomKeeper {
 
 /// What is free where there is least, and what must stay so.
 fn measure(places: &Places) -> io::Result<Room> {
-    let free = ballast::free_bytes(&places.store)?.min(ballast::free_bytes(&places.archive)?);
+    let videos = places.archive.as_deref().map(ballast::free_bytes).transpose()?;
+    let free = ballast::free_bytes(&places.store)?.min(videos.unwrap_or(u64::MAX));
     let reserve = match places.reserve {
         Some(reserve) => reserve,
-        None => default_reserve(places.fetches_at_once, ballast::store_bytes(&places.store)?),
+        None => {
+            let fetches = places.archive.as_ref().map_or(0, |_| places.fetches_at_once);
+            default_reserve(fetches, ballast::store_bytes(&places.store)?)
+        }
     };
     Ok(Room { free, reserve })
 }
@@ -146,9 +150,12 @@ mod tests {
     fn a_folder_that_is_gone_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let (store, archive) = (folder.path().to_owned(), folder.path().join("absent"));
-        let places = Places { store, archive, fetches_at_once: 8, reserve: None };
+        let places = Places { store, archive: Some(archive), fetches_at_once: 8, reserve: None };
         assert!(measure(&places).is_err());
-        let room = measure(&Places { archive: places.store.clone(), reserve: Some(7), ..places }).unwrap();
+        let archive = Some(places.store.clone());
+        let room = measure(&Places { archive, reserve: Some(7), ..places.clone() }).unwrap();
         assert!(room.free > 0 && room.reserve == 7);
+        let bucket = measure(&Places { archive: None, ..places }).unwrap();
+        assert_eq!(bucket.reserve, default_reserve(0, 0), "videos take no room here");
     }
 }

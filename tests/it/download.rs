@@ -109,6 +109,25 @@ async fn a_file_that_is_not_what_was_stored_is_data_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn there_are_no_links_to_a_folder() {
+    let mut house = House::new().await;
+    let task = made(&mut house).await;
+    let ask = |lifetime| pb::GetDownloadLinkRequest { task_id: task.id.clone(), lifetime };
+    let refused = house.client.get_download_link(ask(None)).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "LINKS_UNSUPPORTED".into(), vec![]));
+    for (seconds, nanos) in [(0, 999_999_999), (-1, 0), (7 * 86_400, 1), (i64::MAX, 0)] {
+        let refused = house.client.get_download_link(ask(Some(prost_types::Duration { seconds, nanos }))).await;
+        assert_eq!(
+            told(&refused.unwrap_err()),
+            (Code::InvalidArgument, "FIELD_INVALID".into(), vec!["lifetime".into()])
+        );
+    }
+    let early = house.submit(prompted("kling/kling-3.0", "a kite [sim:never_finish]")).await;
+    let ask = pb::GetDownloadLinkRequest { task_id: early.id, lifetime: None };
+    assert_eq!(told(&house.client.get_download_link(ask).await.unwrap_err()).1, "TASK_NOT_FINISHED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_outlives_the_process() {
     let mut house = House::new().await;
     let task = made(&mut house).await;

@@ -50,7 +50,9 @@ async fn a_disk_that_fills_up_refuses_new_tasks_first_and_loses_nothing() {
     let refused = server.client.submit(request(text(MODEL))).await.unwrap_err();
     assert_eq!(told(&refused).1, "STORAGE_LOW");
     until("a fetch without room", async || server.log_of(&bought.id).contains("it waits at the provider")).await;
-    assert_eq!(server.task(&bought.id).await.state(), TaskState::Archiving);
+    let waiting = server.task(&bought.id).await;
+    assert_eq!(waiting.state(), TaskState::Archiving);
+    assert_eq!(waiting.warnings.iter().map(|warning| warning.field.as_str()).collect::<Vec<_>>(), ["artifact"]);
 
     disk.clear();
     submit_is(&server, ServingStatus::Serving).await;
