@@ -112,7 +112,12 @@ pub(super) fn open_admin(
     closing: CancellationToken,
     doors: &mut JoinSet<()>,
 ) {
-    open_http(listener, admin::router(pages), closing, doors);
+    doors.spawn(async move {
+        let served = axum::serve(listener, admin::router(pages)).with_graceful_shutdown(closing.cancelled_owned());
+        if let Err(error) = served.await {
+            error!(%error, "the operator's door has failed");
+        }
+    });
 }
 
 pub(super) fn open_callbacks(
@@ -121,14 +126,5 @@ pub(super) fn open_callbacks(
     closing: CancellationToken,
     doors: &mut JoinSet<()>,
 ) {
-    open_http(listener, door.router(), closing, doors);
-}
-
-fn open_http(listener: TcpListener, router: axum::Router, closing: CancellationToken, doors: &mut JoinSet<()>) {
-    doors.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned());
-        if let Err(error) = served.await {
-            error!(%error, "an HTTP door has failed");
-        }
-    });
+    doors.spawn(webhook::serve(listener, door, closing));
 }

@@ -114,10 +114,6 @@ impl App {
         if settings.accounts.is_empty() {
             warn!("the settings hold no account: nothing can be bought");
         }
-        for account in settings.accounts.iter().filter(|account| account.has_settings_to_come()) {
-            let message = "webhook_secret and jwks_url are not used by this version";
-            warn!(account = account.name, message);
-        }
         let grace = settings.server.shutdown_grace;
         Ok(Self { addresses, grace, store: parts.store, serving, closing, resting, writes, doors, workers })
     }

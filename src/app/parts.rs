@@ -1,6 +1,7 @@
 //! The settings become the parts: each part has settings of its own and knows
 //! nothing of the file.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::failpoint::hastened;
 use crate::ledger::Ledger;
 use crate::ledger::admission::Admission;
 use crate::network::Guard;
+use crate::providers::callback::CallbackReader;
 use crate::providers::{self, AccountSettings};
 use crate::store::backup::Shelf;
 use crate::store::contract::TaskStore;
@@ -56,6 +58,7 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
     let catalog = Arc::new(catalog(settings.catalog.path.as_ref())?);
     let guard = Guard::new(&settings.network.allow).map_err(|error| StartError(format!("network.allow: {error}")))?;
     let accounts = open_accounts(&settings.accounts, &clock)?;
+    let readers = open_readers(&settings.accounts, &guard, &clock)?;
     let archive = archive(settings, guard.clone()).await?;
     let store = store::open(&StoreSettings::new(&settings.store.path)).await;
     let store: Arc<dyn TaskStore> = store.map_err(|error| StartError(format!("store.path: {error}")))?;
@@ -91,7 +94,7 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
     let retention = Retention { tasks: settings.retention.tasks, request_ids: settings.retention.request_ids };
     let remover = Remover::new(Arc::clone(&ledger), clock.clone(), retention);
     Ok(Parts {
-        door: Door::new(Arc::clone(&ledger), capabilities),
+        door: Door::new(Arc::clone(&ledger), capabilities, readers),
         accounts: Accounts::new(settings.accounts.iter().map(offer).collect()),
         ledger,
         store,
@@ -164,6 +167,22 @@ fn open_account(account: &Account, clock: &Clock) -> Result<AccountParts, StartE
         max_parallel: usize::try_from(account.max_parallel).unwrap_or(usize::MAX),
         requests_per_second: account.requests_per_second,
     })
+}
+
+/// Who reads which account's callbacks.
+fn open_readers(
+    accounts: &[Account],
+    guard: &Guard,
+    clock: &Clock,
+) -> Result<HashMap<AccountName, CallbackReader>, StartError> {
+    let open = |account: &Account| {
+        let clock = clock.clone();
+        let now = Arc::new(move || clock.now());
+        let reader = providers::callback_reader(&provider_settings(account), guard.clone(), now);
+        let reader = reader.map_err(|error| StartError(format!("accounts: {error}")))?;
+        Ok((AccountName::new(&account.name), reader))
+    };
+    accounts.iter().map(open).collect()
 }
 
 fn provider_settings(account: &Account) -> AccountSettings {

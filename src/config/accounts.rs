@@ -26,7 +26,7 @@ pub struct Account {
     pub access_key: Option<Secret>,
     /// Kling's older pair, second half.
     pub secret_key: Option<Secret>,
-    /// Signs the callbacks that the provider sends.
+    /// Kling's: its callbacks are signed with it.
     pub webhook_secret: Option<Secret>,
     /// Where fal's callback keys are fetched; none means fal's own.
     pub jwks_url: Option<Url>,
@@ -36,14 +36,6 @@ pub struct Account {
     pub max_parallel: u32,
     /// How many calls a second the provider is sent.
     pub requests_per_second: f64,
-}
-
-impl Account {
-    /// Whether it sets what this version reads and does not use: callbacks are not
-    /// verified yet, because they are believed in nothing.
-    pub fn has_settings_to_come(&self) -> bool {
-        self.webhook_secret.is_some() || self.jwks_url.is_some()
-    }
 }
 
 /// A provider that there is an adapter for.

@@ -4,6 +4,7 @@
 
 pub mod admission;
 mod files;
+pub mod heard;
 pub mod holds;
 pub mod watch;
 
@@ -35,6 +36,7 @@ pub struct Ledger {
     nudges: Nudges,
     holds: holds::Holds,
     unkept: files::Unkept,
+    heard: heard::Heard,
 }
 
 /// What became of a request.
@@ -107,8 +109,8 @@ pub enum LedgerError {
 impl Ledger {
     /// Opens the ledger over a store and the archive of its videos.
     pub fn new(store: Arc<dyn TaskStore>, archive: Arc<Archive>, clock: Clock) -> Self {
-        let (admission, watchers, nudges, holds, unkept) = Default::default();
-        Self { store, archive, clock, admission, watchers, nudges, holds, unkept }
+        let (admission, watchers, nudges, holds, unkept, heard) = Default::default();
+        Self { store, archive, clock, admission, watchers, nudges, holds, unkept, heard }
     }
 
     /// The same ledger, with somebody who may refuse new tasks.

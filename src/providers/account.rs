@@ -8,10 +8,14 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Now;
+use super::callback::CallbackReader;
 use super::contract::Provider;
+use super::fal::keys::PublishedKeys;
 use super::fal::{Fal, FalError, FalSettings};
 use super::http::HttpLimits;
 use super::kling::{Kling, KlingCredentials, KlingSettings};
+use crate::network::Guard;
+use crate::wire::signature::is_standard_secret;
 
 /// Kling's host for accounts outside mainland China.
 const KLING_HOST: &str = "https://api-singapore.klingai.com";
@@ -24,6 +28,9 @@ const FAL_SECOND_HOST: &str = "https://queue.falrun.com";
 
 /// fal's platform API.
 const FAL_HISTORY: &str = "https://api.fal.ai/v1";
+
+/// Where fal publishes the keys that it signs callbacks with.
+const FAL_KEYS: &str = "https://rest.fal.ai/.well-known/jwks.json";
 
 /// One set of credentials at one provider.
 #[derive(Clone, Default)]
@@ -46,7 +53,7 @@ pub struct AccountSettings {
     pub requests_per_second: Option<f64>,
     /// Kling: what signed callbacks are checked with.
     pub webhook_secret: Option<SecretString>,
-    /// fal: where the keys of signed callbacks are published.
+    /// fal: where the keys of signed callbacks are published; fal's own when absent.
     pub jwks_url: Option<Url>,
     /// fal: its platform API; fal's own when the queue is fal's own too.
     pub history_url: Option<Url>,
@@ -113,6 +120,28 @@ fn open_fal(account: &AccountSettings, now: Now) -> Result<Fal, AccountError> {
     })
 }
 
+/// Opens the reader of an account's callbacks; calls nobody.
+pub fn callback_reader(account: &AccountSettings, guard: Guard, now: Now) -> Result<CallbackReader, AccountError> {
+    match account.provider.as_str() {
+        "fal" if account.webhook_secret.is_some() => {
+            Err(account.wrong("webhook_secret", "is Kling's; fal signs with the keys at jwks_url"))
+        }
+        "fal" => {
+            let url = match &account.jwks_url {
+                Some(url) => account.plain_url("jwks_url", url)?,
+                None => Url::parse(FAL_KEYS).expect("it is a URL"),
+            };
+            guard
+                .check_url(url.as_str())
+                .map_err(|_| account.wrong("jwks_url", "is not allowed by the outbound policy"))?;
+            let keys = PublishedKeys::new(url, guard).map_err(|_| account.wrong("provider", NO_CLIENT))?;
+            Ok(CallbackReader::fal(keys, now))
+        }
+        _ if account.jwks_url.is_some() => Err(account.wrong("jwks_url", "is fal's; Kling signs with webhook_secret")),
+        _ => Ok(CallbackReader::kling(account.webhook_secret()?, now)),
+    }
+}
+
 const NO_CLIENT: &str = "its http client cannot be built";
 const NOT_A_HEADER: &str = "holds characters that cannot be sent";
 
@@ -170,6 +199,16 @@ impl AccountSettings {
             return Err(self.wrong(field, NOT_A_HEADER));
         }
         Ok(Some(key.clone()))
+    }
+
+    fn webhook_secret(&self) -> Result<Option<SecretString>, AccountError> {
+        let secret = self.secret("webhook_secret", &self.webhook_secret)?;
+        match &secret {
+            Some(secret) if !is_standard_secret(secret.expose_secret()) => {
+                Err(self.wrong("webhook_secret", "must be whsec_ and base64, as the console shows it"))
+            }
+            _ => Ok(secret),
+        }
     }
 
     fn kling_credentials(&self) -> Result<KlingCredentials, AccountError> {
@@ -230,6 +269,29 @@ mod tests {
             (AccountSettings { requests_per_second: Some(f64::NAN), ..fal() }, "requests_per_second"),
         ] {
             assert_eq!(problem_of(&account), field, "{account:?}");
+        }
+    }
+
+    #[test]
+    fn whose_callbacks_cannot_be_read_is_told_at_the_start() {
+        install_crypto();
+        let url = |text| Some(Url::parse(text).unwrap());
+        let fal = || AccountSettings { provider: "fal".into(), ..kling() };
+        let secret = |text: &str| Some(SecretString::from(text));
+        for (account, field) in [
+            (kling(), "none"),
+            (fal(), "none"),
+            (AccountSettings { webhook_secret: secret("whsec_ZXhhbXBsZQ=="), ..kling() }, "none"),
+            (AccountSettings { webhook_secret: secret("whsec_"), ..kling() }, "webhook_secret"),
+            (AccountSettings { webhook_secret: secret("no base64"), ..kling() }, "webhook_secret"),
+            (AccountSettings { webhook_secret: secret("whsec_ZXhhbXBsZQ=="), ..fal() }, "webhook_secret"),
+            (AccountSettings { jwks_url: url("https://rest.fal.ai/keys"), ..kling() }, "jwks_url"),
+            (AccountSettings { jwks_url: url("https://keys.example/jwks.json"), ..fal() }, "none"),
+            (AccountSettings { jwks_url: url("http://127.0.0.1/jwks.json"), ..fal() }, "jwks_url"),
+            (AccountSettings { jwks_url: url("https://u:p@keys.example/"), ..fal() }, "jwks_url"),
+        ] {
+            let opened = callback_reader(&account, Guard::default(), Arc::new(|| SystemTime::UNIX_EPOCH));
+            assert_eq!(opened.map_or_else(|error| error.field, |_| "none"), field, "{account:?}");
         }
     }
 

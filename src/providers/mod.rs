@@ -2,6 +2,7 @@
 //! the right one for each account.
 
 mod account;
+pub mod callback;
 pub mod contract;
 pub mod fal;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,10 +21,9 @@ use std::time::SystemTime;
 
 use self::contract::Trouble;
 use crate::catalog::{Model, Wire};
-use crate::task::spec::Spec;
 use crate::task::state::Job;
 
-pub use self::account::{AccountError, AccountSettings, open};
+pub use self::account::{AccountError, AccountSettings, callback_reader, open};
 
 /// The longest link to a video that is kept, in bytes: what nobody could call is no
 /// link, and a task has to fit its rows.
@@ -32,11 +32,12 @@ const LONGEST_LINK: usize = 8 * 1024;
 /// Tells the time; the clock hands it in.
 pub type Now = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// The job that a callback named, once the callback is known to belong to an order
-/// of this spec; nothing when its id cannot be a job's.
-pub fn adopted_job(spec: &Spec, model: &Model, id: &str) -> Option<Job> {
+/// The job that a callback named, to be asked after before anybody believes in it;
+/// nothing when its id cannot be a job's, and for Kling's, which are looked up by our
+/// marker.
+pub fn claimed_job(model: &Model, id: &str) -> Option<Job> {
     match model.wire {
-        Wire::KlingNew | Wire::KlingLegacy => kling::Kling::job(spec, model, id),
+        Wire::KlingNew | Wire::KlingLegacy => None,
         Wire::FalQueue(_) => fal::Fal::job(model, id),
     }
 }
@@ -51,12 +52,12 @@ mod tests {
     use crate::catalog::Catalog;
 
     #[test]
-    fn every_listed_model_can_be_followed_once_it_is_bought() {
+    fn every_model_of_fals_can_be_followed_once_a_callback_has_named_its_job() {
         for model in Catalog::built_in().models() {
-            let spec = Spec::new(model.name.clone());
-            let job = adopted_job(&spec, model, "11111111-2222-4333-8444-555555555555");
-            assert!(job.is_some_and(|job| job.handle.len() <= 1024), "{}", model.name);
-            assert_eq!(adopted_job(&spec, model, "../x"), None, "{}", model.name);
+            let job = claimed_job(model, "11111111-2222-4333-8444-555555555555");
+            assert_eq!(job.is_some(), matches!(model.wire, Wire::FalQueue(_)), "{}", model.name);
+            assert!(job.is_none_or(|job| job.handle.len() <= 1024), "{}", model.name);
+            assert_eq!(claimed_job(model, "../x"), None, "{}", model.name);
         }
     }
 }

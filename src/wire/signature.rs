@@ -23,12 +23,32 @@ pub enum Rejected {
     /// No signature matches.
     #[error("no signature matches")]
     Mismatch,
+    /// A header that belongs to a signature is missing.
+    #[error("not signed")]
+    Unsigned,
+}
+
+impl Rejected {
+    /// The word in counters.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Key => "no_key",
+            Self::Timestamp => "timestamp",
+            Self::Mismatch => "mismatch",
+            Self::Unsigned => "unsigned",
+        }
+    }
 }
 
 /// The signature header of a message, `v1,<base64>`.
 pub fn sign_standard(secret: &str, id: &str, timestamp_s: u64, body: &[u8]) -> Result<String, Rejected> {
     let mac = hmac::sign(&standard_key(secret)?, &standard_message(id, &timestamp_s.to_string(), body));
     Ok(format!("v1,{}", STANDARD.encode(mac)))
+}
+
+/// Whether this can be a secret of Standard Webhooks.
+pub fn is_standard_secret(secret: &str) -> bool {
+    standard_key(secret).is_ok()
 }
 
 /// Checks the three headers of a Standard Webhooks message; `signatures` is the
@@ -80,6 +100,13 @@ pub struct KeySet {
     /// Each of them may have signed.
     #[serde(deserialize_with = "liberal::readable")]
     pub keys: Vec<PublicKey>,
+}
+
+impl KeySet {
+    /// Whether any of its keys can verify anything.
+    pub fn has_usable(&self) -> bool {
+        self.keys.iter().any(|key| public_key_bytes(key).is_some())
+    }
 }
 
 /// One of fal's published keys.

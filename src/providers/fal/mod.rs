@@ -6,6 +6,7 @@ pub(crate) mod fuzzing;
 mod history;
 #[cfg(test)]
 mod history_tests;
+pub(super) mod keys;
 mod order;
 mod place;
 mod read;
@@ -102,8 +103,7 @@ impl Fal {
         Ok(Self { base_url, history_url, key, http, redactor, now })
     }
 
-    /// The job that a callback named, once the callback is known to belong to an
-    /// order of this model; nothing when its id cannot be one.
+    /// The job of this model that a callback named; nothing when its id cannot be one.
     pub fn job(model: &Model, id: &str) -> Option<Job> {
         let place = Place::by_rule(&model.wire_id, id).filter(|_| is_usable_id(id))?;
         Some(Job { id: JobId::new(id), handle: place.to_handle() })

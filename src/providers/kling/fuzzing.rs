@@ -8,6 +8,7 @@ use crate::catalog::Catalog;
 use crate::fuzzing::seed;
 use crate::providers::fuzzing::{KEY, PROMPT, answer, assert_created, assert_observed, status};
 use crate::task::id::Marker;
+use crate::task::spec::Spec;
 
 static KLING: LazyLock<Kling> = LazyLock::new(|| {
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -27,10 +27,8 @@ use super::contract::{Abilities, Created, Found, Order, Provider, Trouble};
 use super::http::{Answer, Call, Http, HttpLimits, Lost, is_usable_id, join};
 use super::redact::Redactor;
 use super::{Now, trouble};
-use crate::catalog::Model;
 use crate::task::event::Observation;
 use crate::task::id::JobId;
-use crate::task::spec::Spec;
 use crate::task::state::{CancelOutcome, Failure, FailureKind, Job};
 use crate::wire::kling::{Envelope, Meaning, QUERY_BATCH};
 use crate::wire::liberal;
@@ -78,13 +76,6 @@ impl Kling {
         let KlingSettings { base_url, credentials, limits: _ } = settings;
         let redactor = Redactor::new(credentials.secrets());
         Self { base_url, signer: Signer::new(credentials), http, redactor, now }
-    }
-
-    /// The job that a callback named, once the callback is known to belong to this
-    /// order; nothing when its id cannot be one.
-    pub fn job(spec: &Spec, model: &Model, id: &str) -> Option<Job> {
-        let handle = Place::of(spec, model)?.to_handle();
-        is_usable_id(id).then(|| Job { id: JobId::new(id), handle })
     }
 
     fn headers(&self) -> Option<HeaderMap> {

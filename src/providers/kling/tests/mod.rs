@@ -11,10 +11,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json as object};
 
 use super::*;
-use crate::catalog::{Limits, Wire};
+use crate::catalog::{Limits, Model, Wire};
 use crate::providers::scripted::{Act, Scripted, http, http_for, json, nobody, patient, still};
 use crate::task::id::{Marker, ModelName};
-use crate::task::spec::Image;
+use crate::task::spec::{Image, Spec};
 
 static MARKER: LazyLock<Marker> = LazyLock::new(|| Marker::new("vg-job-42-1"));
 
