@@ -13,6 +13,7 @@ use super::budget::Budget;
 use super::circuit::Circuit;
 use super::hand::Hand;
 use super::limits::Rate;
+use super::trust::Trust;
 use crate::providers::contract::{Provider, Trouble};
 use crate::task::event::Observation;
 use crate::task::id::TaskId;
@@ -40,6 +41,8 @@ pub struct Account {
     pub circuit: Circuit,
     /// How often it may be asked again after trouble.
     pub budget: Budget,
+    /// How far its callbacks are relied on.
+    pub trust: Trust,
     rate: Arc<Rate>,
     creates: Semaphore,
     polls: mpsc::Sender<Asked>,
@@ -67,8 +70,8 @@ impl Account {
         let (polls, asked) = mpsc::channel(WAITING_POLLS);
         let gather = gather(Arc::clone(&provider), Arc::clone(&rate), asked, hand);
         let creates = Semaphore::new(CREATES_AT_ONCE);
-        let (circuit, budget) = (Circuit::default(), Budget::new(trickle));
-        (Self { provider, max_parallel, requests_per_second, circuit, budget, rate, creates, polls }, gather)
+        let (circuit, budget, trust) = (Circuit::default(), Budget::new(trickle), Trust::default());
+        (Self { provider, max_parallel, requests_per_second, circuit, budget, trust, rate, creates, polls }, gather)
     }
 
     /// Waits for the turn of a request that is not a poll.
@@ -92,7 +95,8 @@ impl Account {
         answered.await.unwrap_or_else(|_| Err(trouble("the request was given up")))
     }
 
-    /// Asks after the job of a suspect, in a request of its own.
+    /// Asks after a job in a request of its own: a suspect's, or one that is only
+    /// claimed to be ours.
     pub async fn poll_alone(&self, job: Job) -> Result<Observation, Trouble> {
         metrics::counter!("videogen_poll_requests_total").increment(1);
         let answers = self.provider.poll(&[job]).await;

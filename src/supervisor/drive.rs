@@ -12,9 +12,11 @@ use tracing::{Instrument, debug, error, info_span, warn};
 
 use super::account::Account;
 use super::circuit::Pass;
+use super::claim::Claims;
 use super::hand::Hand;
 use super::hold::is_of_the_account;
 use super::limits::Slots;
+use super::trust;
 use crate::archive::Archive;
 use crate::catalog::{Catalog, Model};
 use crate::clock::{Clock, since};
@@ -92,15 +94,25 @@ impl Driver {
         crate::failpoint::poisoned(&task.submission.labels);
         debug!(?action, state = task.state.word(), "step");
         failpoint!("step.begin");
+        let retry = match self.settle_claims(&task, account).await? {
+            Claims::Adopted(again) => return Ok(again),
+            Claims::Unsettled(wait) => Some(wait),
+            Claims::Nothing => None,
+        };
+        let again = self.take(action, &task, account).await?;
+        Ok(again.into_iter().chain(retry).min())
+    }
+
+    async fn take(&self, action: Action, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
         match action {
-            Action::Submit => self.submit(&task, account).await,
-            Action::Reconcile => self.reconcile(&task, account).await,
-            Action::Poll => self.poll(&task, account).await,
-            Action::Cancel => self.cancel(&task, account).await,
-            Action::Archive => self.keep(&task, account).await,
-            Action::Expire => self.expire(&task, account).await,
+            Action::Submit => self.submit(task, account).await,
+            Action::Reconcile => self.reconcile(task, account).await,
+            Action::Poll => self.poll(task, account).await,
+            Action::Cancel => self.cancel(task, account).await,
+            Action::Archive => self.keep(task, account).await,
+            Action::Expire => self.expire(task, account).await,
             Action::Nothing => {
-                self.settle_slots(&task);
+                self.settle_slots(task);
                 Ok(None)
             }
         }
@@ -232,9 +244,18 @@ impl Driver {
         if let Some(wait) = self.rationed(task, account) {
             return Ok(Some(within_recovery(task, self.clock.now(), wait)));
         }
+        let called = self.ledger.take_heard(task.id);
         match self.ask(task, account).await {
-            Some(Ok(observation)) => self.record(task, Event::Observed(observation)).await,
-            Some(Err(trouble)) => Ok(Some(self.wait_out(task, &trouble))),
+            Some(Ok(observation)) => {
+                self.learn(task, account, &observation, called);
+                self.record(task, Event::Observed(observation)).await
+            }
+            Some(Err(trouble)) => {
+                if called {
+                    self.ledger.heard(task.id);
+                }
+                Ok(Some(self.wait_out(task, &trouble)))
+            }
             None => Ok(None),
         }
     }
@@ -329,10 +350,18 @@ impl Driver {
             }
             Action::Poll => {
                 let begun = task.attempt().map_or(task.created, |attempt| attempt.sent);
-                let delay = self.polling.delay(since(now, begun), task.submission.typical, jitter);
-                Some(delay.min(since(task.deadline, now)))
+                let plain = self.polling.delay(since(now, begun), task.submission.typical, jitter);
+                Some(self.thinned(task, plain, jitter).min(since(task.deadline, now)))
             }
         }
+    }
+
+    /// The delay of a poll while callbacks do the telling.
+    fn thinned(&self, task: &Task, plain: Duration, jitter: f64) -> Duration {
+        let Some(account) = self.accounts.get(&task.submission.account) else { return plain };
+        let weight = account.trust.weight(Instant::now(), |id| self.ledger.take_heard(id));
+        let longest = self.polling.max_interval * trust::LONGEST;
+        trust::thinned(plain, longest.mul_f64(1.0 - 0.1 * jitter), weight)
     }
 
     /// The rest after a call that told nothing: it grows with each in a row.

@@ -6,6 +6,7 @@ pub mod account;
 mod archive;
 pub mod budget;
 pub mod circuit;
+mod claim;
 mod drive;
 pub mod hand;
 mod hold;
@@ -15,6 +16,7 @@ pub mod schedule;
 mod suspect;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

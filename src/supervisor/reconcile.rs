@@ -47,6 +47,8 @@ impl Driver {
             return Ok(Some(window_left));
         }
         let (again, may_resend) = match backoff::look_up(since(now, attempt.sent) * haste()) {
+            // Whoever calls back has seen the create: there is no reason to wait.
+            LookUp::Wait(wait) if self.ledger.take_heard(task.id) => (wait, false),
             LookUp::Wait(wait) => return Ok(Some(hastened(wait).min(window_left))),
             LookUp::Look(again) => (again, false),
             // What the caller no longer wants is looked for, but not asked for again.
