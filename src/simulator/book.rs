@@ -69,6 +69,8 @@ pub(crate) struct Job {
     pub(crate) strikes: Vec<Strike>,
     /// When it was cancelled; 0 means never.
     pub(crate) cancelled: AtomicU64,
+    /// When its final callback left first; 0 means never.
+    pub(crate) called_back: AtomicU64,
     /// How often it was asked about; drives the status that goes backwards.
     pub(crate) queries: AtomicU32,
 }
@@ -99,6 +101,15 @@ impl Job {
         Some(self.cancelled.load(Ordering::Acquire)).filter(|at| *at > 0)
     }
 
+    fn called_back(&self) -> Option<u64> {
+        Some(self.called_back.load(Ordering::Acquire)).filter(|at| *at > 0)
+    }
+
+    /// The final callback leaves now.
+    pub(crate) fn call_back(&self, now: u64) {
+        let _ = self.called_back.compare_exchange(0, now.max(1), Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// How the job ended, once it has.
     pub(crate) fn ending(&self) -> Ending {
         if self.cancelled_at().is_some_and(|at| self.ends.is_none_or(|end| at < end)) {
@@ -123,7 +134,9 @@ impl Job {
     pub(crate) fn told_stage(&self, now: u64) -> Stage {
         let stage = self.stage(now);
         let turn = self.queries.fetch_add(1, Ordering::Relaxed);
+        let untold = self.suffers(FaultKind::CallbackFirst).is_some() && self.called_back().is_none();
         match stage {
+            Stage::Ended if untold => Stage::Running,
             _ if self.suffers(FaultKind::Backwards).is_none() || turn.is_multiple_of(2) => stage,
             Stage::Ended => Stage::Running,
             Stage::Queued | Stage::Running => Stage::Queued,
@@ -143,7 +156,8 @@ impl Job {
             "stage": match self.stage(now) { Stage::Queued => "queued", Stage::Running => "running", Stage::Ended => "ended" },
             "ending": ending, "seconds": self.shape.seconds, "aspect_ratio": self.shape.aspect_ratio,
             "created": self.created, "ends": self.ends, "faults": strikes, "ignored_fields": self.ignored,
-            "queries": self.queries.load(Ordering::Relaxed),
+            "queries": self.queries.load(Ordering::Relaxed), "called_back": self.called_back(),
+            "callback_url": self.callback_url,
         })
     }
 }

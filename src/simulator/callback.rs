@@ -59,10 +59,18 @@ impl Callbacks {
     /// Plans a new job's callbacks; an early one is sent before this returns.
     pub(crate) async fn plan(&self, job: &Arc<Job>, world: &World) {
         let suffers = |kind| job.suffers(kind).is_some();
-        if job.callback_url.is_none() || suffers(FaultKind::CallbackMissing) {
+        if job.callback_url.is_none() {
             return;
         }
         let signer = if suffers(FaultKind::CallbackUnsigned) { Signer::Nobody } else { Signer::Provider };
+        if suffers(FaultKind::CallbackEarly) {
+            let early = Delivery { at: 0, job: Arc::clone(job), stage: Stage::Ended, signer };
+            // Nobody waits for a slow receiver of a callback that came too early.
+            let _ = tokio::time::timeout(Duration::from_secs(2), send_once(world, &early)).await;
+        }
+        if suffers(FaultKind::CallbackMissing) {
+            return;
+        }
         let late = if suffers(FaultKind::CallbackLate) { world.settings.callback_delay } else { Duration::ZERO };
         let late = u64::try_from(late.as_millis()).unwrap_or(0);
         let mut planned: Vec<(u64, Stage, Signer)> = Vec::new();
@@ -81,11 +89,6 @@ impl Callbacks {
                     tracing::warn!(job = %job.id, "too many callbacks wait; one is left out");
                 }
             }
-        }
-        if suffers(FaultKind::CallbackEarly) {
-            let early = Delivery { at: 0, job: Arc::clone(job), stage: Stage::Ended, signer };
-            // Nobody waits for a slow receiver of a callback that came too early.
-            let _ = tokio::time::timeout(Duration::from_secs(2), send_once(world, &early)).await;
         }
     }
 }
@@ -126,6 +129,9 @@ async fn send(world: &World, delivery: &Delivery) {
 
 async fn send_once(world: &World, delivery: &Delivery) -> bool {
     let Some(url) = &delivery.job.callback_url else { return true };
+    if delivery.stage == Stage::Ended && delivery.signer != Signer::Forger {
+        delivery.job.call_back(now());
+    }
     let body = body(world, delivery).to_string();
     let mut request = world.callbacks.client.post(url).header("content-type", "application/json");
     for (name, value) in signature::headers(world, &delivery.job, delivery.signer, body.as_bytes()) {

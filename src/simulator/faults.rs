@@ -68,7 +68,7 @@ pub enum FaultKind {
     FileEndless,
     /// The file is empty.
     FileEmpty,
-    /// No callback is sent.
+    /// No callback is sent, unless one that comes early.
     CallbackMissing,
     /// Each callback is sent three times.
     CallbackDuplicate,
@@ -80,6 +80,8 @@ pub enum FaultKind {
     CallbackForged,
     /// Callbacks carry no signature.
     CallbackUnsigned,
+    /// Status queries say that the job runs until its final callback has left.
+    CallbackFirst,
 }
 
 /// What is being done when a fault may strike.

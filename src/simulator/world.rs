@@ -169,6 +169,7 @@ impl World {
             wishes,
             strikes,
             cancelled: AtomicU64::new(0),
+            called_back: AtomicU64::new(0),
             queries: AtomicU32::new(0),
         }
     }

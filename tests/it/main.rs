@@ -3,6 +3,7 @@
 //! gRPC to it.
 
 mod admission;
+mod callbacks;
 mod cancel;
 #[path = "../common/mod.rs"]
 mod common;

@@ -96,7 +96,12 @@ impl Site {
             let provider = self.simulator.base_url();
             format!(
                 "\n[[accounts]]\nname = \"{name}\"\nprovider = \"{name}\"\napi_key = \"{name}-key-of-the-test\"\n\
-                 base_url = \"{provider}\"\nmax_parallel = {max_parallel}\nrequests_per_second = 1000\n"
+                 base_url = \"{provider}\"\nmax_parallel = {max_parallel}\nrequests_per_second = 1000\n{}",
+                if name == "fal" {
+                    format!("jwks_url = \"{provider}/.well-known/jwks.json\"\n")
+                } else {
+                    String::new()
+                }
             )
         };
         format!(

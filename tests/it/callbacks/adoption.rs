@@ -1,0 +1,60 @@
+//! A create whose answer was lost, and the callback that names its job.
+
+use std::time::Duration;
+
+use pb::{AttemptOutcome, TaskState};
+use videogen::api::pb;
+
+use super::{NO_POLLS, SECRET, reachable};
+use crate::house::{prompted, quick};
+
+/// fal without its history: then nothing else can tell.
+const NO_HISTORY: (&str, &str) = ("ACCOUNTS__1__HISTORY_URL", "http://127.0.0.1:9/v1");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fal_job_whose_create_was_not_answered_is_adopted_by_its_callback() {
+    let mut house = reachable(quick(Duration::from_millis(500)), &[NO_POLLS[0], NO_POLLS[1], NO_HISTORY]).await;
+    for fault in ["accept_drop", "accept_html", "accept_error"] {
+        let before = house.bought();
+        let task = house.submit(prompted("fal/fal-ai/veo3.1", &format!("a kite [sim:{fault}]"))).await;
+        let seen = house.follow(&task.id).await;
+        let end = seen.last().unwrap();
+        assert_eq!(end.state(), TaskState::Succeeded, "{fault}: {:?}", end.failure);
+        assert!(seen.iter().any(|task| task.state() == TaskState::Reconciling), "{fault}");
+        assert_eq!(house.bought(), before + 1, "{fault}: one create");
+        assert_eq!((end.attempts.len(), end.attempts[0].outcome()), (1, AttemptOutcome::Accepted));
+        assert_eq!(end.attempts[0].provider_job_id, house.simulator.ledger().last().unwrap().job_id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kling_job_whose_create_was_not_answered_is_looked_up_when_it_calls() {
+    for secret in [None, Some(SECRET.to_owned())] {
+        let provider =
+            videogen::simulator::Settings { kling_webhook_secret: secret, ..quick(Duration::from_millis(300)) };
+        let mut house = reachable(provider, &NO_POLLS).await;
+        for model in ["kling/kling-3.0", "kling/kling-v2-6"] {
+            let before = house.bought();
+            let task = house.submit(prompted(model, "a kite [sim:accept_drop]")).await;
+            let end = house.finished(&task.id).await;
+            assert_eq!(end.state(), TaskState::Succeeded, "{model}: {:?}", end.failure);
+            assert_eq!(house.bought(), before + 1, "{model}: one create");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_comes_before_the_creates_answer_is_not_lost() {
+    for secret in [None, Some(SECRET.to_owned())] {
+        let provider = videogen::simulator::Settings { kling_webhook_secret: secret, ..quick(Duration::ZERO) };
+        let mut house = reachable(provider, &NO_POLLS).await;
+        for model in ["kling/kling-3.0", "kling/kling-v2-6", "fal/fal-ai/veo3.1"] {
+            // It has ended when it calls, and calls once: before its create is answered.
+            let prompt = "a kite [sim:callback_early] [sim:callback_missing]";
+            let task = house.submit(prompted(model, prompt)).await;
+            let end = house.finished(&task.id).await;
+            assert_eq!(end.state(), TaskState::Succeeded, "{model}: {:?}", end.failure);
+        }
+        assert_eq!(house.bought(), 3);
+    }
+}
