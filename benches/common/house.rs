@@ -89,7 +89,7 @@ pub async fn serve(service: Service) -> Result<SocketAddr> {
     let address = listener.local_addr()?;
     let service = VideoGenServer::new(service).max_decoding_message_size(64 * 1024);
     let server = Server::builder()
-        .layer(Edge)
+        .layer(Edge::default())
         .max_concurrent_streams(256)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .initial_stream_window_size(64 * 1024)

@@ -10,10 +10,11 @@ use tonic::Status;
 
 use super::accounts::Accounts;
 use super::{options, pb, status};
-use crate::catalog::{Catalog, Violation, ViolationKind};
+use crate::catalog::{Catalog, ImageLimits, Model, Violation, ViolationKind};
 use crate::network::Guard;
 use crate::store::contract::Filter;
-use crate::task::id::{ModelName, RequestId, TaskId};
+use crate::task::id::{RequestId, TaskId};
+use crate::task::picture::Picture;
 use crate::task::spec::{Image, Spec, Submission, UnknownPolicy};
 use crate::task::state::State;
 
@@ -68,7 +69,7 @@ impl Judge<'_> {
         let Some(model) = self.catalog.resolve(&name) else {
             return Err(wrong.status(None).unwrap_or_else(|| status::model_unknown(&name)));
         };
-        let spec = self.spec(model.name.clone(), spec, &mut wrong);
+        let spec = self.spec(&model, spec, &mut wrong);
         let checked = model.check(spec).map_err(|violations| wrong.extend(violations)).ok();
         if let Some(status) = wrong.status(Some(model.name.as_str())) {
             return Err(status);
@@ -89,7 +90,7 @@ impl Judge<'_> {
         })
     }
 
-    fn spec(&self, model: ModelName, spec: pb::Spec, wrong: &mut Wrong) -> Spec {
+    fn spec(&self, model: &Model, spec: pb::Spec, wrong: &mut Wrong) -> Spec {
         let pb::Spec {
             model: _,
             prompt,
@@ -117,14 +118,15 @@ impl Judge<'_> {
         if fps.is_some_and(|fps| !(1..=120).contains(&fps)) {
             wrong.add("spec.fps", "must be 1 to 120");
         }
+        let limits = &model.limits.images;
         Spec {
-            model,
+            model: model.name.clone(),
             prompt,
             negative_prompt,
-            start_image: start_image.map(|image| self.image("spec.start_image", image, wrong)),
-            end_image: end_image.map(|image| self.image("spec.end_image", image, wrong)),
+            start_image: start_image.map(|image| self.image("spec.start_image", image, limits, wrong)),
+            end_image: end_image.map(|image| self.image("spec.end_image", image, limits, wrong)),
             reference_images: references
-                .map(|(n, image)| self.image(&format!("spec.reference_images[{n}]"), image, wrong))
+                .map(|(n, image)| self.image(&format!("spec.reference_images[{n}]"), image, limits, wrong))
                 .collect(),
             duration_s: duration.and_then(|duration| whole_seconds(duration, wrong)),
             aspect_ratio: word("spec.aspect_ratio", aspect_ratio, wrong),
@@ -137,7 +139,7 @@ impl Judge<'_> {
     }
 
     /// A wrong image stays an image, so that the model is not said to lack one.
-    fn image(&self, field: &str, image: pb::Image, wrong: &mut Wrong) -> Image {
+    fn image(&self, field: &str, image: pb::Image, limits: &ImageLimits, wrong: &mut Wrong) -> Image {
         match image.source {
             Some(pb::image::Source::Uri(uri)) => {
                 if let Err(forbidden) = self.guard.check_url(&uri) {
@@ -146,8 +148,10 @@ impl Judge<'_> {
                 Image::Uri(uri)
             }
             Some(pb::image::Source::Data(data)) => {
-                if !is_picture(&data) {
-                    wrong.add(field, "must be the bytes of a jpeg or png");
+                match Picture::read(&data, Some(data.len() as u64)).map(|picture| limits.complaint(&picture)) {
+                    Ok(None) => {}
+                    Ok(Some(complaint)) => wrong.add(field, &complaint),
+                    Err(none) => wrong.add(field, &format!("{none}; must be a {}", limits.formats_for_people())),
                 }
                 Image::Data(data)
             }
@@ -359,8 +363,4 @@ fn time(field: &str, time: Option<prost_types::Timestamp>, wrong: &mut Wrong) ->
         Ok(time) if time >= SystemTime::UNIX_EPOCH => Some(time),
         _ => wrong.none(field, "must be a time after 1970"),
     }
-}
-
-fn is_picture(data: &[u8]) -> bool {
-    data.starts_with(b"\xff\xd8\xff") || data.starts_with(b"\x89PNG\r\n\x1a\n")
 }

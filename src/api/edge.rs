@@ -15,20 +15,23 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::error;
 
+use super::large::{Gate, Place};
 use super::status;
 
 /// How much earlier than tonic's own, which says CANCELLED, our deadline fires.
 const AHEAD: Duration = Duration::from_millis(5);
 
 /// Wraps the services of the gRPC door.
-#[derive(Clone, Copy, Debug)]
-pub struct Edge;
+#[derive(Clone, Debug, Default)]
+pub struct Edge {
+    gate: Gate,
+}
 
 impl<S> Layer<S> for Edge {
     type Service = EdgeService<S>;
 
     fn layer(&self, inner: S) -> EdgeService<S> {
-        EdgeService { inner }
+        EdgeService { inner, gate: self.gate.clone() }
     }
 }
 
@@ -36,6 +39,7 @@ impl<S> Layer<S> for Edge {
 #[derive(Clone, Debug)]
 pub struct EdgeService<S> {
     inner: S,
+    gate: Gate,
 }
 
 impl<S> Service<Request<Body>> for EdgeService<S>
@@ -54,8 +58,13 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let limit = timeout(request.headers());
+        let place = Place::default();
+        let path = request.uri().path().to_owned();
+        let request = request.map(|body| self.gate.bound(&path, body, &place));
         let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
+            // A large request keeps its place until it is answered.
+            let _place = place;
             let answered = match limit {
                 None => call.await,
                 Some(limit) => match tokio::time::timeout(limit, call).await {
@@ -98,7 +107,7 @@ fn named_as_grpc_does(response: Response<Body>) -> Response<Body> {
     }
     match Status::from_header_map(headers) {
         Some(found) if found.message().contains("message length too large") => {
-            status::too_large("the message is too large: a request may have 64 KiB").into_http()
+            status::too_large("the message is too large: a Submit may have 24 MiB").into_http()
         }
         _ => response,
     }

@@ -78,6 +78,7 @@ fn assert_spec(spec: &Spec) {
         match image {
             Image::Uri(uri) => assert!(uri.len() <= 2048 && GUARD.check_url(uri).is_ok(), "{uri}"),
             Image::Data(data) => assert!(data.len() > 2),
+            Image::File(file) => panic!("{file:?} came in with a request"),
         }
     }
     assert!(spec.duration_s.is_none_or(|seconds| (1..=3600).contains(&seconds)));

@@ -7,6 +7,7 @@ pub mod edge;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 pub mod health;
+pub mod large;
 mod options;
 mod page;
 mod render;

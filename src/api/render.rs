@@ -145,7 +145,7 @@ fn spec(spec: &Spec) -> pb::Spec {
 fn image(image: &Image) -> pb::Image {
     let source = match image {
         Image::Uri(uri) => pb::image::Source::Uri(uri.clone()),
-        Image::Data(_) => pb::image::Source::Data(bytes::Bytes::new()),
+        Image::Data(_) | Image::File(_) => pb::image::Source::Data(bytes::Bytes::new()),
     };
     pb::Image { source: Some(source) }
 }
@@ -232,6 +232,7 @@ fn failure(failure: &Failure) -> pb::Failure {
         FailureKind::ArtifactRejected => pb::FailureKind::ArtifactRejected,
         FailureKind::TargetForbidden => pb::FailureKind::TargetForbidden,
         FailureKind::Deadline => pb::FailureKind::Deadline,
+        FailureKind::ImageRejected => pb::FailureKind::ImageRejected,
     };
     pb::Failure {
         kind: kind.into(),

@@ -172,6 +172,19 @@ pub fn too_large(message: &str) -> Status {
     Answer::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", capped(message, 240)).status()
 }
 
+/// More large requests than are taken in at once.
+pub fn too_many_large() -> Status {
+    let message = "too many requests with large images are coming in; images by link need no turn";
+    let mut answer = Answer::new(Code::ResourceExhausted, "LARGE_REQUESTS", message);
+    answer.details.add_quota_failure_violation("large_requests", message);
+    answer.retry(Duration::from_secs(1)).status()
+}
+
+/// A large request that does not come in.
+pub fn too_slow_a_request() -> Status {
+    Answer::new(Code::DeadlineExceeded, "DEADLINE", "a large request must come in within 60 s").status()
+}
+
 /// Something that cannot happen has happened. The log knows more by the incident.
 pub fn bug(incident: &str) -> Status {
     let metadata = [("incident", incident.to_owned())];
@@ -211,6 +224,12 @@ pub fn ledger(error: &LedgerError) -> Status {
             let mut answer = Answer::new(Code::ResourceExhausted, "WATCH_LIMIT", "too many watches are open");
             answer.details.add_quota_failure_violation("watches", "too many are open");
             answer.retry(Duration::from_secs(5)).status()
+        }
+        LedgerError::Input(error) => {
+            error!(%error, "an image could not be kept");
+            Answer::new(Code::Unavailable, "STORE_FAILED", "an image of the request cannot be stored now")
+                .retry(Duration::from_secs(5))
+                .status()
         }
         LedgerError::Store(error) => store(error),
     }

@@ -15,12 +15,12 @@ use tracing::error;
 use super::StartError;
 use crate::api::edge::Edge;
 use crate::api::health::HealthService;
+use crate::api::large::SUBMIT_BYTES;
 use crate::api::pb::video_gen_server::VideoGenServer;
 use crate::api::{Service, pb};
 use crate::{admin, config, webhook};
 
-/// The largest request. Answers are larger: a page holds many tasks.
-const REQUEST_BYTES: usize = 64 * 1024;
+/// The largest answer: a page holds many tasks.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Streams on one connection; tonic's own default is no limit at all.
 const STREAMS: u32 = 256;
@@ -81,14 +81,14 @@ pub(super) fn open_grpc(
     };
     let described = |error| StartError(format!("reflection: {error}"));
     let videogen =
-        VideoGenServer::new(service).max_decoding_message_size(REQUEST_BYTES).max_encoding_message_size(ANSWER_BYTES);
+        VideoGenServer::new(service).max_decoding_message_size(SUBMIT_BYTES).max_encoding_message_size(ANSWER_BYTES);
     let health = HealthServer::new(health);
     let routes = Routes::new(videogen)
         .add_service(health)
         .add_service(reflection().build_v1().map_err(described)?)
         .add_service(reflection().build_v1alpha().map_err(described)?);
     let server = Server::builder()
-        .layer(Edge)
+        .layer(Edge::default())
         .max_concurrent_streams(STREAMS)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))

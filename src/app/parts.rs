@@ -22,6 +22,7 @@ use crate::providers::callback::CallbackReader;
 use crate::providers::{self, AccountSettings};
 use crate::store::backup::Shelf;
 use crate::store::contract::TaskStore;
+use crate::store::inputs::Inputs;
 use crate::store::{self, StoreSettings};
 use crate::supervisor::{self, AccountParts};
 use crate::task::backoff::Polling;
@@ -63,7 +64,10 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
     let store = store::open(&StoreSettings::new(&settings.store.path)).await;
     let store: Arc<dyn TaskStore> = store.map_err(|error| StartError(format!("store.path: {error}")))?;
     let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&archive), clock.clone());
-    let ledger = Arc::new(ledger.with_admission(Arc::clone(&admission)));
+    let inputs = Inputs::open(Arc::clone(&store), &settings.store.path);
+    let inputs = Arc::new(inputs.map_err(|error| StartError(format!("store.path: inputs: {error}")))?);
+    let ledger = ledger.with_admission(Arc::clone(&admission)).with_inputs(Arc::clone(&inputs));
+    let ledger = Arc::new(ledger);
     let places = Places {
         store: settings.store.path.clone(),
         archive: archive.folder().map(Into::into),
@@ -77,6 +81,7 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
     let supervisor = supervisor::Parts {
         ledger: Arc::clone(&ledger),
         archive,
+        inputs: Some(inputs),
         catalog: Arc::clone(&catalog),
         accounts,
         polling: Polling {

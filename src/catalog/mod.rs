@@ -4,6 +4,7 @@
 mod check;
 mod file;
 mod findings;
+mod images;
 mod model;
 mod options;
 mod rules;
@@ -18,6 +19,7 @@ use crate::task::id::ModelName;
 
 pub use file::CatalogError;
 pub use findings::{Checked, Violation, ViolationKind};
+pub use images::ImageLimits;
 pub use model::{Audio, DurationForm, Durations, FalInput, Input, Limits, Model, Needs, Wire};
 pub use shape::Shape;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::images::ImageLimits;
 use super::shape::Shape;
 use crate::task::id::ModelName;
 
@@ -143,6 +144,8 @@ pub struct Limits {
     pub min_reference_images: u32,
     /// How many reference images it takes.
     pub max_reference_images: u32,
+    /// What its images must be like.
+    pub images: ImageLimits,
     /// Whether sound is a choice.
     pub audio: Audio,
     /// What sound needs.
@@ -179,6 +182,7 @@ impl Default for Limits {
             end_image_required: false,
             min_reference_images: 0,
             max_reference_images: 0,
+            images: ImageLimits::default(),
             audio: Audio::default(),
             audio_needs: Needs::default(),
             seed: false,

@@ -16,7 +16,7 @@ use crate::config::parse_duration;
 use super::trouble::Trouble;
 
 /// The contract's bound on a whole request; images by value share it.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
+const MAX_REQUEST_BYTES: usize = 24 * 1024 * 1024;
 
 /// What to make.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub(super) struct SpecArgs {
     #[arg(short, long)]
     model: String,
 
-    /// The first frame: an https URL, or a small jpeg or png file (64 KiB in all).
+    /// The first frame: an https URL, or a jpeg, png or webp file (24 MiB in all).
     #[arg(long, value_name = "URL|FILE")]
     start_image: Option<String>,
 

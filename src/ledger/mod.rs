@@ -18,6 +18,7 @@ use crate::archive::{Archive, ReadError};
 use crate::clock::Clock;
 use crate::failpoint::failpoint;
 use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
+use crate::store::inputs::{InputError, Inputs, Pinned};
 use crate::task::event::Event;
 use crate::task::id::{Revision, TaskId};
 use crate::task::machine::{self, Applied};
@@ -30,6 +31,7 @@ use watch::{FilterWatch, TaskWatch, Watchers};
 pub struct Ledger {
     store: Arc<dyn TaskStore>,
     archive: Arc<Archive>,
+    inputs: Option<Arc<Inputs>>,
     clock: Clock,
     admission: Arc<Admission>,
     watchers: Arc<Watchers>,
@@ -101,6 +103,9 @@ pub enum LedgerError {
     /// Too many streams are open.
     #[error("too many watches are open")]
     WatchLimit,
+    /// A picture of the request could not be kept.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// The store could not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -110,7 +115,12 @@ impl Ledger {
     /// Opens the ledger over a store and the archive of its videos.
     pub fn new(store: Arc<dyn TaskStore>, archive: Arc<Archive>, clock: Clock) -> Self {
         let (admission, watchers, nudges, holds, unkept, heard) = Default::default();
-        Self { store, archive, clock, admission, watchers, nudges, holds, unkept, heard }
+        Self { store, archive, inputs: None, clock, admission, watchers, nudges, holds, unkept, heard }
+    }
+
+    /// The same ledger, with the files of the pictures that requests bring along.
+    pub fn with_inputs(self, inputs: Arc<Inputs>) -> Self {
+        Self { inputs: Some(inputs), ..self }
     }
 
     /// The same ledger, with somebody who may refuse new tasks.
@@ -123,26 +133,37 @@ impl Ledger {
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError> {
         let fingerprint = submission.fingerprint;
         let refusal = self.admission.refusal(self.store.open_tasks());
+        if refusal.is_some() || submission.spec.images().next().is_some() {
+            // A repeat buys nothing: it needs no room, and nobody looks at its images.
+            if let Some(earlier) = self.store.recall(&submission.request_id).await? {
+                return known(earlier, fingerprint);
+            }
+        }
+        refusal.map_or(Ok(()), |refusal| Err(refused(refusal)))?;
+        let (submission, pinned) = self.keep_inputs(submission).await?;
         let task = Arc::new(machine::accept(self.clock.task_id(), Arc::new(submission), self.clock.now()));
         let _writing = self.watchers.writing(task.id);
-        let creation = match refusal {
-            None => self.store.create(Arc::clone(&task)).await?,
-            // A repeat buys nothing and needs no room: it is answered all the same.
-            Some(refusal) => {
-                let earlier = self.store.recall(&task.submission.request_id).await?;
-                earlier.ok_or_else(|| refused(refusal))?
-            }
-        };
-        match creation {
-            Creation::Created => {
-                failpoint!("submit.stored");
-                self.publish(&task, None);
-                self.nudges.add(task.id);
-                Ok(Submitted { task, replayed: false })
-            }
-            Creation::Earlier(earlier) => replayed(earlier, fingerprint),
-            Creation::Removed(id) => Err(LedgerError::RequestIdExpired(id)),
+        failpoint!("submit.inputs");
+        // An error does not tell whether the task is on the disk: the files stay.
+        let creation = self.store.create(Arc::clone(&task)).await?;
+        if let Creation::Created = creation {
+            failpoint!("submit.stored");
+            self.publish(&task, None);
+            self.nudges.add(task.id);
         }
+        if let (Some(inputs), Some(pinned)) = (&self.inputs, pinned) {
+            inputs.settle(pinned).await;
+        }
+        match creation {
+            Creation::Created => Ok(Submitted { task, replayed: false }),
+            other => known(other, fingerprint),
+        }
+    }
+
+    async fn keep_inputs(&self, submission: Submission) -> Result<(Submission, Option<Pinned>), LedgerError> {
+        let Some(inputs) = &self.inputs else { return Ok((submission, None)) };
+        let (submission, pinned) = inputs.keep(submission).await?;
+        Ok((submission, Some(pinned)))
     }
 
     /// Records what happened to a task, starting from the state in hand. When
@@ -207,6 +228,9 @@ impl Ledger {
         let removed = self.store.remove(task.revision, task.id, self.clock.now()).await?;
         if removed.is_some() {
             failpoint!("retention.removed");
+            if let Some(inputs) = &self.inputs {
+                inputs.release(&task.submission).await;
+            }
             info!(task_id = %task.id, "removed");
         }
         Ok(removed)
@@ -306,10 +330,12 @@ impl Ledger {
 }
 
 /// The answer to a request id that was used before.
-fn replayed(task: Arc<Task>, fingerprint: [u8; 32]) -> Result<Submitted, LedgerError> {
-    match task.submission.fingerprint == fingerprint {
-        true => Ok(Submitted { task, replayed: true }),
-        false => Err(LedgerError::RequestIdReused(task.id)),
+fn known(earlier: Creation, fingerprint: [u8; 32]) -> Result<Submitted, LedgerError> {
+    match earlier {
+        Creation::Created => Err(StoreError::Stopped("a request is stored and was not".to_owned()).into()),
+        Creation::Removed(id) => Err(LedgerError::RequestIdExpired(id)),
+        Creation::Earlier(task) if task.submission.fingerprint == fingerprint => Ok(Submitted { task, replayed: true }),
+        Creation::Earlier(task) => Err(LedgerError::RequestIdReused(task.id)),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use super::account::sha256;
+
 /// A JSON object under examination. A null field counts as absent.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a>(pub(crate) &'a Map<String, Value>);
@@ -114,4 +116,34 @@ pub(crate) fn kling_image(name: &str, text: &str) -> Result<(), Wrong> {
     }
     let raw = || base64::engine::general_purpose::STANDARD.decode(text).is_ok_and(|bytes| !bytes.is_empty());
     if is_link(text) || raw() { Ok(()) } else { Err(format!("{name} must be a URL or base64")) }
+}
+
+/// The pictures that a body holds by value, in its own order.
+pub(crate) fn pictures(body: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Ok(body) = serde_json::from_slice(body) {
+        gather(&body, &mut found);
+    }
+    found
+}
+
+fn gather(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.extend(picture(text)),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| gather(field, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// How a picture is written, and what it is; nothing for any other text.
+fn picture(text: &str) -> Option<String> {
+    use base64::Engine as _;
+    const SHORTEST: usize = 64;
+    let (written, base64) = match text.strip_prefix("data:") {
+        Some(uri) => uri.split_once(',')?,
+        None => ("base64", text),
+    };
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).ok()?;
+    (bytes.len() >= SHORTEST).then(|| format!("{written} {}", sha256(&bytes)))
 }

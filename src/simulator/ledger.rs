@@ -28,6 +28,10 @@ pub struct Entry {
     pub marker: Option<String>,
     /// SHA-256 of the request's body, in hexadecimal.
     pub body_sha256: String,
+    /// The pictures that came by value: how each was written, and SHA-256 of what it
+    /// decodes to.
+    #[serde(default)]
+    pub pictures: Vec<String>,
     /// The job that was sold.
     pub job_id: String,
     /// The model.

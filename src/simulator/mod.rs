@@ -54,7 +54,7 @@ use ledger::Ledger;
 use world::World;
 
 /// The largest request: Kling takes images as base64 within its JSON.
-const LARGEST_BODY: usize = 12 * 1_024 * 1_024;
+const LARGEST_BODY: usize = 48 * 1_024 * 1_024;
 
 /// How long a stop waits for answers in flight before it abandons them.
 const STOP_GRACE: Duration = Duration::from_secs(2);

@@ -50,6 +50,7 @@ pub(crate) struct Order {
     pub(crate) input: Option<Value>,
     pub(crate) ignored: Vec<String>,
     pub(crate) body_sha256: String,
+    pub(crate) pictures: Vec<String>,
     /// What the job fails with although it was accepted.
     pub(crate) flaw: Option<Ending>,
 }
@@ -221,6 +222,7 @@ fn entry(order: &Order, answered: String) -> Entry {
         account: order.account.clone(),
         marker: order.marker.clone(),
         body_sha256: order.body_sha256.clone(),
+        pictures: order.pictures.clone(),
         job_id: order.id.clone(),
         model: order.model.clone(),
         prompt: order.prompt.clone(),

@@ -81,6 +81,9 @@ pub trait TaskStore: Send + Sync {
     /// first half of SHA-256 of its request id where that can still be told.
     fn damaged_tasks(&self) -> Vec<(TaskId, Option<[u8; 16]>)>;
 
+    /// Whether a task uses the picture of this digest.
+    fn uses_input(&self, digest: &[u8; 32]) -> bool;
+
     /// Lists tasks that match, newest first, starting before `before`.
     async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError>;
 

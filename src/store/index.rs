@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::announcement::Mark;
 use super::contract::{Filter, Tombstone};
+use super::inputs::Digest;
 use super::receipts::money_of;
 use super::rows::Parts;
 use crate::task::announcement::{AnnouncementId, Topic};
@@ -73,6 +74,10 @@ pub(super) struct Index {
     lane_of: HashMap<ModelName, HashMap<AccountName, u32>>,
     notes: BTreeMap<String, Vec<u8>>,
     announcements: BTreeMap<AnnouncementId, Mark>,
+    /// The pictures of the tasks that have any in files.
+    inputs_of: HashMap<TaskId, Box<[Digest]>>,
+    /// How many times each of them is used.
+    inputs: HashMap<Digest, u32>,
 }
 
 impl Index {
@@ -106,7 +111,26 @@ impl Index {
         let entry = Entry { revision, created_ms, labels, lane, money, parts, state };
         self.tasks.insert(id, entry);
         self.requests.insert(RequestKey::of(&task.submission.request_id), id);
+        let inputs: Box<[Digest]> = task.submission.spec.files().map(|file| file.sha256).collect();
+        if !inputs.is_empty() {
+            inputs.iter().for_each(|digest| *self.inputs.entry(*digest).or_default() += 1);
+            self.inputs_of.insert(id, inputs);
+        }
         lane
+    }
+
+    /// Whether a task uses a picture.
+    pub(super) fn uses_input(&self, digest: &Digest) -> bool {
+        self.inputs.contains_key(digest)
+    }
+
+    fn drop_inputs(&mut self, id: TaskId) {
+        for digest in self.inputs_of.remove(&id).unwrap_or_default() {
+            match self.inputs.get_mut(&digest) {
+                Some(uses) if *uses > 1 => *uses -= 1,
+                _ => drop(self.inputs.remove(&digest)),
+            }
+        }
     }
 
     /// Sets a task aside whose rows are damaged. A repeat of its request, if that
@@ -180,6 +204,7 @@ impl Index {
         if let Some(entry) = self.tasks.remove(&id) {
             self.lanes[entry.lane as usize].queued.remove(&id);
         }
+        self.drop_inputs(id);
         self.open.remove(&id);
         self.leaving.remove(&id);
         let told: Vec<_> = self.announcements_of(id).map(|(id, _)| id).collect();

@@ -9,6 +9,7 @@ mod envelope;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod index;
+pub mod inputs;
 mod receipts;
 mod record;
 mod rows;

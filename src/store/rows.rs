@@ -19,7 +19,7 @@ const INLINE_SUBMISSION: usize = 2048;
 /// The most that the head's other fields take: five tags, lengths and numbers.
 const HEAD_FIELDS: usize = 48;
 
-/// The largest task. Requests are bounded to 64 KiB long before.
+/// The largest task. Its images are in files of their own.
 const TASK_LIMIT: usize = 512 * 1024;
 
 /// In how many overflow rows a task is.

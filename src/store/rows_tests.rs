@@ -258,6 +258,7 @@ fn failure() -> impl Strategy<Value = Failure> {
         K::ArtifactLost,
         K::ArtifactRejected,
         K::TargetForbidden,
+        K::ImageRejected,
         K::Deadline,
     ];
     (proptest::sample::select(kinds), text(40), text(512), any::<bool>(), maybe(time())).prop_map(

@@ -23,6 +23,7 @@ use crate::clock::{Clock, since};
 use crate::failpoint::{failpoint, hastened};
 use crate::ledger::{Ledger, LedgerError, Recorded};
 use crate::providers::contract::{Created, Order, Trouble};
+use crate::store::inputs::Inputs;
 use crate::task::backoff::{self, Polling};
 use crate::task::event::{Event, Observation};
 use crate::task::id::{AccountName, TaskId};
@@ -42,6 +43,7 @@ const UNSERVED: Duration = Duration::from_secs(300);
 pub(super) struct Driver {
     pub(super) ledger: Arc<Ledger>,
     pub(super) archive: Arc<Archive>,
+    pub(super) inputs: Option<Arc<Inputs>>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) accounts: HashMap<AccountName, Account>,
     pub(super) polling: Polling,
@@ -171,6 +173,10 @@ impl Driver {
         let Some(Some(_place)) = turn else {
             return Ok(Some(Duration::ZERO));
         };
+        let loaded = match self.loaded(task).await? {
+            Ok(loaded) => loaded,
+            Err(again) => return Ok(again),
+        };
         failpoint!("create.intent");
         let Recorded::Task(task) = self.ledger.record(task, &intent).await? else { return Ok(Some(Duration::ZERO)) };
         let (State::Submitting, Some(attempt)) = (task.state, task.attempt()) else {
@@ -178,7 +184,7 @@ impl Driver {
         };
         let callback = self.callbacks.as_ref().map(|addresses| addresses.of(attempt.marker.as_str()));
         let order = Order {
-            spec: &task.submission.spec,
+            spec: &loaded.spec,
             model: &model,
             marker: &attempt.marker,
             callback: callback.as_ref(),

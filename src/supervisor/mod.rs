@@ -10,6 +10,7 @@ mod claim;
 mod drive;
 pub mod hand;
 mod hold;
+mod images;
 pub mod limits;
 mod reconcile;
 pub mod schedule;
@@ -40,6 +41,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::ledger::{Ledger, LedgerError};
 use crate::providers::contract::Provider;
+use crate::store::inputs::Inputs;
 use crate::task::backoff::Polling;
 use crate::task::id::{AccountName, TaskId};
 use crate::task::machine::{self, Action};
@@ -61,6 +63,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// Where videos go.
     pub archive: Arc<Archive>,
+    /// Where the pictures are that came with requests; none where none are kept in files.
+    pub inputs: Option<Arc<Inputs>>,
     /// What the models take.
     pub catalog: Arc<Catalog>,
     /// The accounts by name.
@@ -129,6 +133,7 @@ impl Supervisor {
         let driver = Driver {
             ledger: parts.ledger,
             archive: parts.archive,
+            inputs: parts.inputs,
             catalog: parts.catalog,
             accounts,
             polling: parts.polling,

@@ -132,8 +132,11 @@ impl Driver {
 
     async fn find_one(&self, task: &Arc<Task>, attempt: &Attempt, account: &Account) -> Result<Sought, LedgerError> {
         let Some(model) = self.model(task) else { return Ok(Sought::unanswered("the catalog holds no such model")) };
+        let Ok(loaded) = self.loaded(task).await? else {
+            return Ok(Sought::unanswered("the images of the task cannot be read"));
+        };
         let order = Order {
-            spec: &task.submission.spec,
+            spec: &loaded.spec,
             model: &model,
             marker: &attempt.marker,
             callback: None,

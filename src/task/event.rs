@@ -43,6 +43,8 @@ pub enum Event {
     Observed(Observation),
     /// The time allowed is over; after a failure, the time to recover it.
     DeadlinePassed,
+    /// An image of the request cannot be used; nothing was bought.
+    ImageRejected(Failure),
     /// It rests for a reason that people are told once: its account is held, or it
     /// is quarantined.
     Held {

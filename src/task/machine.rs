@@ -112,6 +112,7 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
 
         (S::Queued, E::CreateStarted) => step.create_started(),
         (S::Queued, E::DeadlinePassed) => step.deadline_in_queue(),
+        (S::Queued, E::ImageRejected(failure)) => step.image_rejected(failure),
         (S::Queued, E::CancelRequested) => step.cancel_in_queue(),
 
         (S::Submitting | S::Reconciling, E::CreateAccepted(job)) => step.running(job, "the provider took the create"),
@@ -182,7 +183,8 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             | E::DeadlinePassed
             | E::CancelAnswered(_)
             | E::ArtifactStored(_)
-            | E::ArtifactFailed(_),
+            | E::ArtifactFailed(_)
+            | E::ImageRejected(_),
         )
         | (
             S::Reconciling,
@@ -194,7 +196,8 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             | E::DeadlinePassed
             | E::CancelAnswered(_)
             | E::ArtifactStored(_)
-            | E::ArtifactFailed(_),
+            | E::ArtifactFailed(_)
+            | E::ImageRejected(_),
         )
         | (
             S::Running,
@@ -206,7 +209,8 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             | E::CreateUnknown { .. }
             | E::WindowOver
             | E::ArtifactStored(_)
-            | E::ArtifactFailed(_),
+            | E::ArtifactFailed(_)
+            | E::ImageRejected(_),
         )
         | (
             S::Archiving,
@@ -218,7 +222,8 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             | E::CreateUnknown { .. }
             | E::WindowOver
             | E::DeadlinePassed
-            | E::CancelAnswered(_),
+            | E::CancelAnswered(_)
+            | E::ImageRejected(_),
         )
         | (
             S::Succeeded | S::Cancelled,
@@ -233,7 +238,8 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             | E::Held { .. }
             | E::CancelAnswered(_)
             | E::ArtifactStored(_)
-            | E::ArtifactFailed(_),
+            | E::ArtifactFailed(_)
+            | E::ImageRejected(_),
         )
         | (S::Succeeded, E::CancelRequested)
         | (
@@ -250,7 +256,8 @@ pub fn apply(task: &Task, event: &Event, now: SystemTime) -> Applied {
             | E::CancelRequested
             | E::CancelAnswered(_)
             | E::ArtifactStored(_)
-            | E::ArtifactFailed(_),
+            | E::ArtifactFailed(_)
+            | E::ImageRejected(_),
         ) => Applied::NotAllowed,
     }
 }

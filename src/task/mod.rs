@@ -8,6 +8,7 @@ pub mod event;
 pub mod fixture;
 pub mod id;
 pub mod machine;
+pub mod picture;
 pub mod spec;
 pub mod state;
 pub mod transition;

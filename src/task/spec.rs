@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::id::{AccountName, ModelName, RequestId};
+use super::picture::ImageFormat;
 
 /// What a video shows and how. Absent settings are left to the model.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +59,28 @@ impl Spec {
             provider_options: serde_json::Map::new(),
         }
     }
+
+    /// Every image, with the dotted path of its field.
+    pub fn images(&self) -> impl Iterator<Item = (String, &Image)> {
+        let frames = [("spec.start_image", &self.start_image), ("spec.end_image", &self.end_image)];
+        let frames = frames.into_iter().filter_map(|(field, image)| Some((field.to_owned(), image.as_ref()?)));
+        let references = self.reference_images.iter().enumerate();
+        frames.chain(references.map(|(n, image)| (format!("spec.reference_images[{n}]"), image)))
+    }
+
+    /// The same images, to be changed.
+    pub fn images_mut(&mut self) -> impl Iterator<Item = &mut Image> {
+        self.start_image.iter_mut().chain(&mut self.end_image).chain(&mut self.reference_images)
+    }
+
+    /// The images that are kept in files.
+    pub fn files(&self) -> impl Iterator<Item = &StoredImage> {
+        let images = self.start_image.iter().chain(&self.end_image).chain(&self.reference_images);
+        images.filter_map(|image| match image {
+            Image::File(file) => Some(file),
+            Image::Uri(_) | Image::Data(_) => None,
+        })
+    }
 }
 
 /// A picture, by link or by value.
@@ -65,8 +88,22 @@ impl Spec {
 pub enum Image {
     /// A public https URL.
     Uri(String),
-    /// An encoded jpeg or png.
+    /// The encoded picture itself: as it came in, and as it goes out. Tasks of
+    /// older versions hold it so, too.
     Data(Bytes),
+    /// The encoded picture, in a file beside the tasks. No adapter is shown one.
+    File(StoredImage),
+}
+
+/// A picture in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredImage {
+    /// Of the file, whose name it is.
+    pub sha256: [u8; 32],
+    /// Size in bytes.
+    pub size: u64,
+    /// By its own signature.
+    pub format: ImageFormat,
 }
 
 impl fmt::Debug for Image {
@@ -74,6 +111,7 @@ impl fmt::Debug for Image {
         match self {
             Self::Uri(_) => f.write_str("Uri(..)"),
             Self::Data(data) => write!(f, "Data({} bytes)", data.len()),
+            Self::File(file) => write!(f, "File({} bytes)", file.size),
         }
     }
 }

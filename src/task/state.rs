@@ -259,6 +259,8 @@ pub enum FailureKind {
     TargetForbidden,
     /// The time allowed was over.
     Deadline,
+    /// An image of the request cannot be used; nothing was bought.
+    ImageRejected,
 }
 
 /// How a paid create ended.

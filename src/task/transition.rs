@@ -229,6 +229,14 @@ impl Step<'_> {
         self.fail(Failure::free(FailureKind::Deadline, message))
     }
 
+    /// Nothing is bought; a create that is unaccounted for keeps its chance.
+    pub(super) fn image_rejected(&self, failure: &Failure) -> Applied {
+        if has_unknown_attempt(self.task) {
+            return self.outcome_unknown(|_| {});
+        }
+        self.fail(failure.clone())
+    }
+
     pub(super) fn cancel_in_queue(&self) -> Applied {
         if has_unknown_attempt(self.task) {
             return self.outcome_unknown(|task| task.cancellation = self.cancellation(CancelOutcome::Requested));

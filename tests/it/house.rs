@@ -166,6 +166,20 @@ impl House {
         self.folder.path().join("videos")
     }
 
+    /// The folder of the store.
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// The provider's ids of the jobs of these tasks.
+    pub async fn job_ids(&mut self, tasks: &[&str]) -> Vec<String> {
+        let mut ids = Vec::new();
+        for id in tasks {
+            ids.push(self.get(id).await.provider_job_id);
+        }
+        ids
+    }
+
     /// The provider's jobs, as its control page shows them.
     pub async fn jobs(&self) -> Vec<serde_json::Value> {
         let page = reqwest::get(format!("{}/simulator/jobs", self.simulator.base_url())).await.unwrap();

@@ -76,7 +76,11 @@ async fn every_field_one_over_its_limit_is_refused_by_name() {
         ("prompt missing", |r| spec(r).prompt.clear(), &["spec.prompt"]),
         ("prompt with NUL", |r| spec(r).prompt.push('\0'), &["spec.prompt"]),
         ("negative prompt", |r| spec(r).negative_prompt = "n".repeat(8 * 1024 + 1), &["spec.negative_prompt"]),
-        ("references", |r| spec(r).reference_images = vec![data(PNG).unwrap(); 9], &["spec.reference_images"]),
+        (
+            "references",
+            |r| spec(r).reference_images = vec![link("https://example.com/a.png").unwrap(); 9],
+            &["spec.reference_images"],
+        ),
         ("seed", |r| spec(r).seed = Some(1 << 32), &["spec.seed"]),
         ("fps 0", |r| spec(r).fps = Some(0), &["spec.fps"]),
         ("fps 121", |r| spec(r).fps = Some(121), &["spec.fps"]),
@@ -119,8 +123,6 @@ async fn every_field_one_over_its_limit_is_refused_by_name() {
     ];
     refuses(&mut house, "FIELD_INVALID", cases).await;
 }
-
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_or_malformed_request_id_is_refused_as_such() {

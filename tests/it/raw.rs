@@ -92,10 +92,15 @@ async fn unknown_fields_of_a_later_version_are_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_65_kib_is_too_large() {
+async fn a_message_above_the_limit_of_its_method_is_too_large() {
     let mut house = House::new().await;
+    for (method, bytes) in [(SUBMIT, 24 << 20), ("/videogen.v1.VideoGen/GetTask", 64 << 10)] {
+        let refused = send(&house, method, field(1, &vec![b'a'; bytes])).await.unwrap_err();
+        assert_eq!(told(&refused), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into(), vec![]), "{method}");
+    }
+    // A prompt of so much has no business in a request that may be large for its pictures.
     let refused = send(&house, SUBMIT, field(1, &vec![b'a'; 65 * 1024])).await.unwrap_err();
-    assert_eq!(told(&refused), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into(), vec![]));
+    assert_eq!(told(&refused).0, Code::InvalidArgument);
     assert!(house.is_untouched().await);
 }
 

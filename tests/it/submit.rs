@@ -10,6 +10,7 @@ use tonic_types::StatusExt;
 use videogen::api::pb;
 
 use crate::house::{House, link, options, request, text, told, within};
+use crate::picture::png;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_request_id_returns_the_first_task() {
@@ -118,7 +119,7 @@ async fn a_model_outside_the_catalog_gets_its_options_as_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_go_by_link_and_by_value_and_bytes_are_not_sent_back() {
     let mut house = House::new().await;
-    let png = [b"\x89PNG\r\n\x1a\n".as_slice(), &[7; 20_000]].concat();
+    let png = png(640, 360, 0);
     let spec = pb::Spec {
         start_image: Some(Image { source: Some(Source::Data(png.into())) }),
         end_image: link("https://example.com/last.png"),

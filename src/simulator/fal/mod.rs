@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::account;
 use super::answer::{Answer, Call};
+use super::body::pictures;
 use super::book::{Ending, Job, Stage};
 use super::faults::{FaultKind, Moment, Provider, Standard, Strike};
 use super::file;
@@ -120,6 +121,7 @@ fn order(call: &Call, account: &str, app: String, model: &str, prompt: String, b
         input: (call.header("x-fal-store-io") != Some("0") && call.body.len() <= 64 * 1_024).then_some(body),
         ignored: Vec::new(),
         body_sha256: account::sha256(&call.body),
+        pictures: pictures(&call.body),
         flaw,
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::account::{self, Unwelcome};
 use super::answer::{Answer, Call};
-use super::body::Wrong;
+use super::body::{Wrong, pictures};
 use super::book::{NotSold, Shape};
 use super::faults::{FaultKind, Provider, Standard, Strike};
 use super::world::{Order, Refusal, World, now, scope};
@@ -211,6 +211,7 @@ fn order(world: &World, call: &Call, account: &str, standard: Standard, kind: &s
         input: None,
         ignored: wanted.ignored,
         body_sha256: account::sha256(&call.body),
+        pictures: pictures(&call.body),
         flaw: None,
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use prost::Message;
 
+use super::words::{read_image_format, write_image_format};
 use super::{BadRecord, digest, duration_to_ms, wire};
 use crate::task::id::{AccountName, ModelName, RequestId};
-use crate::task::spec::{Image, Spec, Submission, UnknownPolicy, Warning, Webhook};
+use crate::task::spec::{Image, Spec, StoredImage, Submission, UnknownPolicy, Warning, Webhook};
 
 /// Encodes a submission.
 pub(in crate::store) fn write_submission(submission: &Submission) -> Vec<u8> {
@@ -162,6 +163,7 @@ fn write_image(image: &Image) -> wire::Image {
     let source = match image {
         Image::Uri(uri) => wire::image::Source::Uri(uri.clone()),
         Image::Data(data) => wire::image::Source::Data(data.clone()),
+        Image::File(file) => wire::image::Source::File(write_file(file)),
     };
     wire::Image { source: Some(source) }
 }
@@ -171,7 +173,18 @@ fn read_image(image: wire::Image) -> Result<Image, BadRecord> {
     match source.ok_or(BadRecord::Missing("an image's source"))? {
         wire::image::Source::Uri(uri) => Ok(Image::Uri(uri)),
         wire::image::Source::Data(data) => Ok(Image::Data(data)),
+        wire::image::Source::File(file) => Ok(Image::File(read_file(file)?)),
     }
+}
+
+fn write_file(file: &StoredImage) -> wire::StoredImage {
+    let StoredImage { sha256, size, format } = file;
+    wire::StoredImage { sha256: sha256.to_vec().into(), size: *size, format: write_image_format(*format) }
+}
+
+fn read_file(file: wire::StoredImage) -> Result<StoredImage, BadRecord> {
+    let wire::StoredImage { sha256, size, format } = file;
+    Ok(StoredImage { sha256: digest(&sha256, "an image's digest")?, size, format: read_image_format(format)? })
 }
 
 fn write_warning(warning: &Warning) -> wire::Warning {

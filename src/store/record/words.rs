@@ -2,6 +2,7 @@
 
 use super::{BadRecord, wire};
 use crate::task::announcement::Topic;
+use crate::task::picture::ImageFormat;
 use crate::task::state::{AttemptOutcome, CancelOutcome, FailureKind, Media, State};
 
 /// Pairs each word with its number, in both directions.
@@ -28,9 +29,11 @@ words!("state", State, TaskState, write_task_state, read_task_state, {
 
 words!("media", Media, Media, write_media, read_media, { Mp4, QuickTime, WebM });
 
+words!("image format", ImageFormat, ImageFormat, write_image_format, read_image_format, { Jpeg, Png, WebP });
+
 words!("failure kind", FailureKind, FailureKind, write_failure_kind, read_failure_kind, {
     ProviderRefused, Moderated, ProviderAuth, ProviderFunds, ProviderFailed, ProviderLostJob,
-    SubmitOutcomeUnknown, ArtifactLost, ArtifactRejected, TargetForbidden, Deadline,
+    SubmitOutcomeUnknown, ArtifactLost, ArtifactRejected, TargetForbidden, Deadline, ImageRejected,
 });
 
 words!("attempt outcome", AttemptOutcome, AttemptOutcome, write_attempt_outcome, read_attempt_outcome, {

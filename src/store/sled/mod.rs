@@ -436,6 +436,10 @@ impl TaskStore for SledStore {
         self.shared.index().damaged_requests()
     }
 
+    fn uses_input(&self, digest: &[u8; 32]) -> bool {
+        self.shared.index().uses_input(digest)
+    }
+
     async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError> {
         let mut before = before;
         let mut page = Vec::new();

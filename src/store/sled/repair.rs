@@ -16,6 +16,7 @@ use super::receipts::folder_in;
 use super::write::Batch;
 use crate::store::announcement;
 use crate::store::envelope::{Kind, unseal};
+use crate::store::inputs;
 use crate::store::receipts::{Told, read_all};
 use crate::store::rows::{id_of_head, new_rows, read_task};
 use crate::store::tombstone;
@@ -253,9 +254,10 @@ fn take_the_place(path: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Whether an entry of a store's folder is the repair's own, or the lock.
+/// Whether an entry of a store's folder is the repair's own, the lock, or the
+/// pictures, which stay with whatever is made of the tasks.
 fn is_apart(name: &str) -> bool {
-    name == LOCK_FILE || name.starts_with("repair-") || name.starts_with("broken-")
+    name == LOCK_FILE || name == inputs::FOLDER || name.starts_with("repair-") || name.starts_with("broken-")
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {

@@ -148,6 +148,7 @@ async fn start(
     let parts = Parts {
         ledger: Arc::clone(ledger),
         archive,
+        inputs: None,
         catalog: Arc::new(Catalog::built_in()),
         accounts: vec![AccountParts {
             name: AccountName::new("main"),

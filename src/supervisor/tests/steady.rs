@@ -103,6 +103,10 @@ impl TaskStore for Steady {
         self.calmly(move |store| async move { store.tombstones(after, limit).await }).await
     }
 
+    fn uses_input(&self, digest: &[u8; 32]) -> bool {
+        self.store.uses_input(digest)
+    }
+
     fn damaged_tasks(&self) -> Vec<(TaskId, Option<[u8; 16]>)> {
         self.store.damaged_tasks()
     }

@@ -171,6 +171,10 @@ fn held() -> Event {
     Event::Held { reason: "the account is held".into() }
 }
 
+fn bad_image() -> Event {
+    Event::ImageRejected(Failure::free(FailureKind::ImageRejected, "spec.start_image: it is gone"))
+}
+
 fn charge(amount: &str) -> Charge {
     Charge { amount: amount.into(), unit: "unit".into(), description: String::new() }
 }

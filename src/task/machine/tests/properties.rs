@@ -42,6 +42,7 @@ pub(super) fn events() -> Vec<Event> {
         stored(),
         unkept(),
         held(),
+        bad_image(),
     ]
 }
 

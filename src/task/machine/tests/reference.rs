@@ -86,6 +86,7 @@ impl Reference {
             }
             (S::Queued, E::CancelRequested) => self.stop(now),
             (S::Queued, E::DeadlinePassed) if over => self.fail(now, self.lost.contains(&true)),
+            (S::Queued, E::ImageRejected(_)) => self.fail(now, self.lost.contains(&true)),
             (_, E::JobFound { attempt, .. }) if !(1..=self.sends.len()).contains(&(*attempt as usize)) => {}
             (_, E::CreateAccepted(_)) if self.sends.is_empty() => {}
             (S::Queued, E::CreateAccepted(_)) => {}

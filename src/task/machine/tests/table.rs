@@ -48,6 +48,7 @@ fn columns() -> Vec<Event> {
         unkept(),
         //
         held(),
+        bad_image(),
     ]
 }
 
@@ -64,87 +65,87 @@ type Row = (&'static str, fn() -> Life, &'static str);
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     //                                  start   | accept z notsent  unknown| found    |wind| old new link    missing | early  over |canc| req   asked   late |stored |held
-    //                                     resend       thrott refused       1  2  9         fresh gaveup        late            conf   nosup       unkept
-    ("queued: fresh", fresh,              "Su .. | .. .. .. .. .. .. | .. .. .. | .. | .. .. .. .. .. .. | .. Fa Fa | Ca | .. .. .. .. .. | .. .. | Qu"),
-    ("queued: put back", put_back,        "Su .. | .. .. .. .. .. .. | Ru .. .. | .. | .. .. .. .. .. .. | .. Fa Fa | Ca | .. .. .. .. .. | .. .. | Qu"),
+    //                                     resend       thrott refused       1  2  9         fresh gaveup        late            conf   nosup       unkept  image
+    ("queued: fresh", fresh,              "Su .. | .. .. .. .. .. .. | .. .. .. | .. | .. .. .. .. .. .. | .. Fa Fa | Ca | .. .. .. .. .. | .. .. | Qu Fa"),
+    ("queued: put back", put_back,        "Su .. | .. .. .. .. .. .. | Ru .. .. | .. | .. .. .. .. .. .. | .. Fa Fa | Ca | .. .. .. .. .. | .. .. | Qu Fa"),
     ("queued: the first unaccounted", put_back_second,
-                                          "Su .. | .. .. .. .. .. .. | Ru Ru .. | .. | .. .. .. .. .. .. | .. Fa Fa | Fa | .. .. .. .. .. | .. .. | Qu"),
+                                          "Su .. | .. .. .. .. .. .. | Ru Ru .. | .. | .. .. .. .. .. .. | .. Fa Fa | Fa | .. .. .. .. .. | .. .. | Qu Fa"),
 
-    ("submitting", || fresh().sent(),     ".. .. | Ru Ru Qu Qu Fa Re | Ru .. .. | .. | .. .. .. .. .. .. | .. .. .. | Su | .. .. .. .. .. | .. .. | Su"),
+    ("submitting", || fresh().sent(),     ".. .. | Ru Ru Qu Qu Fa Re | Ru .. .. | .. | .. .. .. .. .. .. | .. .. .. | Su | .. .. .. .. .. | .. .. | Su .."),
     ("submitting: unwanted", || fresh().sent().cancel(),
-                                          ".. .. | Ru Ru Ca Ca Fa Re | Ru .. .. | .. | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Su"),
-    ("submitting: resent", resent,        ".. .. | Ru Ru Re Re Re Re | Ru .. .. | .. | .. .. .. .. .. .. | .. .. .. | Su | .. .. .. .. .. | .. .. | Su"),
+                                          ".. .. | Ru Ru Ca Ca Fa Re | Ru .. .. | .. | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Su .."),
+    ("submitting: resent", resent,        ".. .. | Ru Ru Re Re Re Re | Ru .. .. | .. | .. .. .. .. .. .. | .. .. .. | Su | .. .. .. .. .. | .. .. | Su .."),
     ("submitting: resent, unwanted", || resent().cancel(),
-                                          ".. .. | Ru Ru Re Re Re Re | Ru .. .. | .. | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Su"),
-    ("submitting: second attempt", second,".. .. | Ru Ru Qu Qu Fa Re | Ru Ru .. | .. | .. .. .. .. .. .. | .. .. .. | Su | .. .. .. .. .. | .. .. | Su"),
+                                          ".. .. | Ru Ru Re Re Re Re | Ru .. .. | .. | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Su .."),
+    ("submitting: second attempt", second,".. .. | Ru Ru Qu Qu Fa Re | Ru Ru .. | .. | .. .. .. .. .. .. | .. .. .. | Su | .. .. .. .. .. | .. .. | Su .."),
     ("submitting: second, unwanted", || second().cancel(),
-                                          ".. .. | Ru Ru Fa Fa Fa Re | Ru Ru .. | .. | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Su"),
+                                          ".. .. | Ru Ru Fa Fa Fa Re | Ru Ru .. | .. | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Su .."),
 
-    ("reconciling: at most once", lost,   ".. Su | Ru Ru .. .. .. .. | Ru .. .. | Fa | .. .. .. .. .. .. | .. .. .. | Re | .. .. .. .. .. | .. .. | Re"),
+    ("reconciling: at most once", lost,   ".. Su | Ru Ru .. .. .. .. | Ru .. .. | Fa | .. .. .. .. .. .. | .. .. .. | Re | .. .. .. .. .. | .. .. | Re .."),
     ("reconciling: unwanted", || lost().cancel(),
-                                          ".. Su | Ru Ru .. .. .. .. | Ru .. .. | Fa | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Re"),
+                                          ".. Su | Ru Ru .. .. .. .. | Ru .. .. | Fa | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Re .."),
     ("reconciling: may buy again", || second_allowed(),
-                                          "Su Su | Ru Ru .. .. .. .. | Ru .. .. | Fa | .. .. .. .. .. .. | .. .. .. | Re | .. .. .. .. .. | .. .. | Re"),
+                                          "Su Su | Ru Ru .. .. .. .. | Ru .. .. | Fa | .. .. .. .. .. .. | .. .. .. | Re | .. .. .. .. .. | .. .. | Re .."),
     ("reconciling: may, but unwanted", || second_allowed().cancel(),
-                                          ".. Su | Ru Ru .. .. .. .. | Ru .. .. | Fa | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Re"),
+                                          ".. Su | Ru Ru .. .. .. .. | Ru .. .. | Fa | .. .. .. .. .. .. | .. .. .. | == | .. .. .. .. .. | .. .. | Re .."),
     ("reconciling: has bought again", || second().lost(),
-                                          ".. Su | Ru Ru .. .. .. .. | Ru Ru .. | Fa | .. .. .. .. .. .. | .. .. .. | Re | .. .. .. .. .. | .. .. | Re"),
+                                          ".. Su | Ru Ru .. .. .. .. | Ru Ru .. | Fa | .. .. .. .. .. .. | .. .. .. | Re | .. .. .. .. .. | .. .. | Re .."),
 
-    ("running", running,                  ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru"),
+    ("running", running,                  ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru .."),
     ("running: second attempt", || second().then(accepted("b")),
-                                          ".. .. | Ru Ru .. .. .. .. | Ru == .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru"),
+                                          ".. .. | Ru Ru .. .. .. .. | Ru == .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru .."),
     ("running: missing", || running().then(missing()),
-                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | Ru Ru Ar Ar Fa Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru"),
+                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | Ru Ru Ar Ar Fa Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru .."),
     ("running: missing for long", || running().then(missing()).then(missing()).after(10 * MINUTE),
-                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | Ru Ru Ar Ar Fa Fa | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru"),
-    ("running: unwanted", unwanted,       ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | == | == Ca Ru Ru Ru | .. .. | Ru"),
+                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | Ru Ru Ar Ar Fa Fa | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru .."),
+    ("running: unwanted", unwanted,       ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | == | == Ca Ru Ru Ru | .. .. | Ru .."),
     ("running: asked to stop", || unwanted().then(answered(CancelOutcome::AskedUpstream)),
-                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Ca Ru | .. Fa Fa | == | == Ca == Ru Ru | .. .. | Ru"),
+                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Ca Ru | .. Fa Fa | == | == Ca == Ru Ru | .. .. | Ru .."),
     ("running: cannot be stopped", || unwanted().then(answered(CancelOutcome::NotSupported)),
-                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | == | == Ca Ru == Ru | .. .. | Ru"),
+                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | == | == Ca Ru == Ru | .. .. | Ru .."),
     ("running: too late to stop", || unwanted().then(answered(CancelOutcome::TooLate)),
-                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | == | == Ca Ru Ru == | .. .. | Ru"),
+                                          ".. .. | == Ru .. .. .. .. | == .. .. | .. | == Ru Ar Ar Fa Ru | .. Fa Fa | == | == Ca Ru Ru == | .. .. | Ru .."),
     ("running: bought twice", bought_twice,
-                                          ".. .. | == == .. .. .. .. | == .. .. | .. | == Ru Ar Ar Ru Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru"),
+                                          ".. .. | == == .. .. .. .. | == .. .. | .. | == Ru Ar Ar Ru Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru .."),
     ("running: bought twice, asked to stop", || bought_twice().cancel().then(answered(CancelOutcome::AskedUpstream)),
-                                          ".. .. | == == .. .. .. .. | == .. .. | .. | == Ru Ar Ar Ru Ru | .. Fa Fa | == | == Ru == Ru Ru | .. .. | Ru"),
+                                          ".. .. | == == .. .. .. .. | == .. .. | .. | == Ru Ar Ar Ru Ru | .. Fa Fa | == | == Ru == Ru Ru | .. .. | Ru .."),
     ("running: bought twice, long missing", || bought_twice().then(missing()).then(missing()).after(10 * MINUTE),
-                                          ".. .. | == == .. .. .. .. | == .. .. | .. | Ru Ru Ar Ar Ru Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru"),
+                                          ".. .. | == == .. .. .. .. | == .. .. | .. | Ru Ru Ar Ar Ru Ru | .. Fa Fa | Ru | .. .. .. .. .. | .. .. | Ru .."),
 
-    ("archiving", archiving,              ".. .. | == Ar .. .. .. .. | == .. .. | .. | == == == Ar == == | .. .. .. | Ar | .. .. .. .. .. | Ok Fa | Ar"),
+    ("archiving", archiving,              ".. .. | == Ar .. .. .. .. | == .. .. | .. | == == == Ar == == | .. .. .. | Ar | .. .. .. .. .. | Ok Fa | Ar .."),
     ("archiving: unwanted", || archiving().cancel(),
-                                          ".. .. | == Ar .. .. .. .. | == .. .. | .. | == == == Ar == == | .. .. .. | == | .. .. .. .. .. | Ok Fa | Ar"),
+                                          ".. .. | == Ar .. .. .. .. | == .. .. | .. | == == == Ar == == | .. .. .. | == | .. .. .. .. .. | Ok Fa | Ar .."),
 
     ("archiving: bought twice", || bought_twice().then(done("link")),
-                                          ".. .. | == == .. .. .. .. | == .. .. | .. | == == == Ar == == | .. .. .. | Ar | .. .. .. .. .. | Ok Ru | Ar"),
+                                          ".. .. | == == .. .. .. .. | == .. .. | .. | == == == Ar == == | .. .. .. | Ar | .. .. .. .. .. | Ok Ru | Ar .."),
 
     ("succeeded", || archiving().then(stored()),
-                                          ".. .. | == Ok .. .. .. .. | == .. .. | .. | == == == == == == | .. .. .. | .. | .. .. .. .. .. | .. .. | .."),
+                                          ".. .. | == Ok .. .. .. .. | == .. .. | .. | == == == == == == | .. .. .. | .. | .. .. .. .. .. | .. .. | .. .."),
 
     ("failed: for good", || fresh().sent().then(refused()),
-                                          ".. .. | Fa Fa .. .. .. .. | Fa .. .. | .. | == == == == == == | .. .. .. | .. | .. .. .. .. .. | .. .. | .."),
+                                          ".. .. | Fa Fa .. .. .. .. | Fa .. .. | .. | == == == == == == | .. .. .. | .. | .. .. .. .. .. | .. .. | .. .."),
     ("failed: outcome unknown", window_over,
-                                          ".. .. | Fa Fa .. .. .. .. | Fa .. .. | .. | == == == == == == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa"),
+                                          ".. .. | Fa Fa .. .. .. .. | Fa .. .. | .. | == == == == == == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa .."),
     ("failed: unknown, then found", || window_over().then(found(1, "a")),
-                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == Fa Fa Fa == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa"),
-    ("failed: out of time", late,         ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == Fa Fa Fa == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa"),
+                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == Fa Fa Fa == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa .."),
+    ("failed: out of time", late,         ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == Fa Fa Fa == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa .."),
     ("failed: the late video is here", || late().then(done("link")),
-                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == == Fa == == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa"),
+                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == == Fa == == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa .."),
     ("failed: out of time, bought twice", || bought_twice().at_deadline().then(Event::DeadlinePassed),
-                                          ".. .. | == == .. .. .. .. | == .. .. | .. | == == Fa Fa Fa == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa"),
+                                          ".. .. | == == .. .. .. .. | == .. .. | .. | == == Fa Fa Fa == | .. .. Fa | .. | .. .. .. .. .. | Ok Fa | Fa .."),
     ("failed: out of time, and closed", || late().past_recovery().then(Event::DeadlinePassed),
-                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == == == == == | .. .. .. | .. | .. .. .. .. .. | .. .. | .."),
+                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == == == == == | .. .. .. | .. | .. .. .. .. .. | .. .. | .. .."),
     ("failed: late and given up", || late().then(gave_up()),
-                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == == == == == | .. .. .. | .. | .. .. .. .. .. | .. .. | .."),
+                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == == == == == | .. .. .. | .. | .. .. .. .. .. | .. .. | .. .."),
     ("failed: too late to recover", || late().then(done("link")).after(24 * HOUR),
-                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == == == == == | Fa Fa Fa | .. | .. .. .. .. .. | .. .. | Fa"),
+                                          ".. .. | == Fa .. .. .. .. | == .. .. | .. | == == == == == == | Fa Fa Fa | .. | .. .. .. .. .. | .. .. | Fa .."),
     ("failed: too late to be found", || window_over().after(24 * HOUR),
-                                          ".. .. | Fa Fa .. .. .. .. | Fa .. .. | .. | == == == == == == | Fa Fa Fa | .. | .. .. .. .. .. | .. .. | Fa"),
+                                          ".. .. | Fa Fa .. .. .. .. | Fa .. .. | .. | == == == == == == | Fa Fa Fa | .. | .. .. .. .. .. | .. .. | Fa .."),
 
     ("cancelled: before the create", || fresh().cancel(),
-                                          ".. .. | .. .. .. .. .. .. | .. .. .. | .. | == == == == == == | .. .. .. | == | .. .. .. .. .. | .. .. | .."),
+                                          ".. .. | .. .. .. .. .. .. | .. .. .. | .. | == == == == == == | .. .. .. | == | .. .. .. .. .. | .. .. | .. .."),
     ("cancelled: by the provider", || unwanted().then(answered(CancelOutcome::Confirmed)),
-                                          ".. .. | == Ca .. .. .. .. | == .. .. | .. | == == == == == == | .. .. .. | == | .. .. .. .. .. | .. .. | .."),
+                                          ".. .. | == Ca .. .. .. .. | == .. .. | .. | == == == == == == | .. .. .. | == | .. .. .. .. .. | .. .. | .. .."),
 ];
 
 fn fresh() -> Life {
@@ -250,7 +251,7 @@ fn the_table_leaves_out_no_state_and_no_event() {
     assert_eq!(kinds, (0..KINDS).collect::<Vec<_>>());
 }
 
-const KINDS: u32 = 23;
+const KINDS: u32 = 24;
 
 /// Numbers the events: one that is added to the machine asks here for its column.
 fn kind(event: &Event) -> u32 {
@@ -278,5 +279,6 @@ fn kind(event: &Event) -> u32 {
         Event::ArtifactStored(_) => 20,
         Event::ArtifactFailed(_) => 21,
         Event::Held { .. } => 22,
+        Event::ImageRejected(_) => 23,
     }
 }

@@ -34,6 +34,7 @@ fn steps() -> Vec<(Event, Duration)> {
         answered(CancelOutcome::NotSupported),
         stored(),
         unkept(),
+        bad_image(),
     ];
     let later = [(missing(), 10 * MINUTE), (Event::DeadlinePassed, 24 * HOUR)];
     at_once.into_iter().map(|event| (event, Duration::ZERO)).chain(later).collect()
