@@ -8,6 +8,7 @@ use tracing::{debug, error, warn};
 
 use super::account::Account;
 use super::drive::{Again, Driver};
+use super::fetches::link_ends;
 use crate::archive::FetchError;
 use crate::clock::since;
 use crate::failpoint::failpoint;
@@ -31,7 +32,7 @@ impl Driver {
     pub(super) async fn keep(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
         let Some(output) = &task.output else { return Ok(None) };
         let fetched = async {
-            let _place = self.waiting(task.id, self.fetches.acquire()).await.ok()?;
+            let _place = self.waiting(task.id, self.fetches.enter(link_ends(task))).await?;
             failpoint!("archive.begin");
             // A crash after the file was stored and before the record said so
             // leaves a file that needs only to be adopted.

@@ -13,6 +13,7 @@ use tracing::{Instrument, debug, error, info_span, warn};
 use super::account::Account;
 use super::circuit::Pass;
 use super::claim::Claims;
+use super::fetches::Fetches;
 use super::hand::Hand;
 use super::hold::is_of_the_account;
 use super::limits::Slots;
@@ -55,7 +56,7 @@ pub(super) struct Driver {
     pub(super) hand: Arc<Hand>,
     /// For suspects: one is worked on at a time.
     pub(super) alone: Semaphore,
-    pub(super) fetches: Semaphore,
+    pub(super) fetches: Fetches,
     pub(super) slots: Slots,
     /// Tasks whose turn has come, for a slot or because their account is good again.
     pub(super) turns: Mutex<BTreeSet<TaskId>>,

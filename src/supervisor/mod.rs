@@ -8,6 +8,7 @@ pub mod budget;
 pub mod circuit;
 mod claim;
 mod drive;
+mod fetches;
 pub mod hand;
 mod hold;
 mod images;
@@ -32,6 +33,7 @@ use tracing::{error, info, warn};
 
 use account::Account;
 use drive::Driver;
+use fetches::Fetches;
 use hand::Hand;
 use limits::Slots;
 use schedule::Schedule;
@@ -143,7 +145,7 @@ impl Supervisor {
             stop,
             hand,
             alone: Semaphore::new(1),
-            fetches: Semaphore::new(FETCHES_AT_ONCE),
+            fetches: Fetches::new(FETCHES_AT_ONCE),
             slots: Slots::default(),
             turns: Mutex::default(),
             troubles: Mutex::default(),
