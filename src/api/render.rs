@@ -205,7 +205,7 @@ fn estimate(task: &Task, now: SystemTime) -> Option<f64> {
 
 /// The stored file.
 pub fn artifact(artifact: &Artifact, output: Option<&Output>) -> pb::Artifact {
-    let Artifact { size, sha256, media, width, height, duration } = artifact;
+    let Artifact { size, sha256, media, width, height, duration, frame_rate_milli } = artifact;
     pb::Artifact {
         size: *size,
         sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -213,6 +213,7 @@ pub fn artifact(artifact: &Artifact, output: Option<&Output>) -> pb::Artifact {
         width: *width,
         height: *height,
         duration: duration.map(length),
+        frame_rate: f64::from(*frame_rate_milli) / 1000.0,
         provider_url: output.map(|output| output.url.clone()).unwrap_or_default(),
         provider_url_expire_time: output.and_then(|output| output.expires).map(Into::into),
     }

@@ -1,21 +1,19 @@
 //! Checks a video's container while it streams by, in constant memory: the boxes
 //! of an MP4 or QuickTime file are walked one header at a time, and only the small
-//! `moov` box, which describes the video, is kept. Decodes nothing.
+//! `moov` box, which describes the video, is kept. WebM goes to `webm`, which does
+//! the same. Decodes nothing.
 
 use std::time::Duration;
 
 use crate::task::state::Media;
 
-use super::moov;
+use super::{moov, webm};
 
 /// The largest description that is kept in memory.
 const MAX_MOOV_BYTES: u64 = 16 << 20;
 
 /// By here a file has told what it is; until then nothing of it is stored.
 const MAX_PREAMBLE_BYTES: u64 = 4096;
-
-/// The first bytes of every WebM file.
-const EBML_MAGIC: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
 
 /// What a container tells of its video.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +24,8 @@ pub(super) struct Facts {
     pub height: u32,
     /// Length, when told.
     pub duration: Option<Duration>,
+    /// Frames in 1000 s, on average; 0 when not told.
+    pub frame_rate_milli: u32,
 }
 
 /// Why the bytes are not an intact video.
@@ -45,6 +45,7 @@ pub(super) struct Scanner {
     place: Place,
     position: u64,
     media: Option<Media>,
+    webm: webm::Walker,
     moov: Option<Vec<u8>>,
     has_data: bool,
 }
@@ -58,8 +59,8 @@ enum Place {
     Body { kind: [u8; 4], left: u64 },
     /// In a box that lasts until the end of the file.
     Last { kind: [u8; 4] },
-    /// In a WebM file, which is not looked into.
-    Opaque,
+    /// In a WebM file, which is another kind of thing.
+    WebM,
 }
 
 impl Scanner {
@@ -70,6 +71,7 @@ impl Scanner {
             place: Place::Header,
             position: 0,
             media: None,
+            webm: webm::Walker::new(),
             moov: None,
             has_data: false,
         }
@@ -96,7 +98,10 @@ impl Scanner {
                     self.push_body(kind, bytes)?;
                     bytes.len()
                 }
-                Place::Opaque => bytes.len(),
+                Place::WebM => {
+                    self.webm.push(bytes)?;
+                    bytes.len()
+                }
             };
             self.position += taken as u64;
             bytes = &bytes[taken..];
@@ -111,7 +116,7 @@ impl Scanner {
     pub fn finish(self) -> Result<(Media, Facts), Broken> {
         let media = self.media.ok_or(Broken::Unfinished)?;
         match self.place {
-            Place::Opaque => return Ok((media, Facts::default())),
+            Place::WebM => return Ok((media, self.webm.finish()?)),
             Place::Header if self.header.is_empty() => {}
             Place::Last { .. } => {}
             Place::Header | Place::Body { .. } => return Err(Broken::Unfinished),
@@ -126,9 +131,10 @@ impl Scanner {
         let wanted = if self.header.starts_with(&[0, 0, 0, 1]) && self.header.len() >= 8 { 16 } else { 8 };
         let taken = bytes.len().min(wanted - self.header.len());
         self.header.extend_from_slice(&bytes[..taken]);
-        if self.position < 8 && self.header.starts_with(&EBML_MAGIC) {
+        if self.position < 8 && self.header.starts_with(&webm::MAGIC) {
             self.media = Some(Media::WebM);
-            self.place = Place::Opaque;
+            self.place = Place::WebM;
+            self.webm.push(&self.header)?;
         } else if self.header.len() == wanted && !(wanted == 8 && self.header.starts_with(&[0, 0, 0, 1])) {
             self.open_box()?;
             self.header.clear();

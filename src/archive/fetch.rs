@@ -167,8 +167,8 @@ impl Intake {
 pub(super) fn artifact(size: u64, digest: &Context, media: Media, facts: Facts) -> Artifact {
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(digest.clone().finish().as_ref());
-    let Facts { width, height, duration } = facts;
-    Artifact { size, sha256, media, width, height, duration }
+    let Facts { width, height, duration, frame_rate_milli } = facts;
+    Artifact { size, sha256, media, width, height, duration, frame_rate_milli }
 }
 
 fn storage(error: object_store::Error) -> FetchError {

@@ -14,6 +14,7 @@ mod read;
 pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
+mod webm;
 
 use std::fmt;
 use std::sync::Arc;

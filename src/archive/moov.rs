@@ -1,4 +1,4 @@
-//! Reads size and length of a video from the `moov` box of an MP4 or QuickTime
+//! Reads size, length and frame rate of a video from the `moov` box of an MP4 or QuickTime
 //! file, whose bytes are in memory. Walks it without recursion.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub(super) fn parse(moov: &[u8]) -> Result<Facts, Broken> {
         if kind == *b"trak" && is_video(track)? {
             let header = find(track, b"tkhd")?.ok_or(Broken::Wrong("a track without a header"))?;
             let (width, height) = read_size(header).ok_or(Broken::Wrong("a track header that is too short"))?;
-            return Ok(Facts { width, height, duration });
+            return Ok(Facts { width, height, duration, frame_rate_milli: frame_rate_milli(track)?.unwrap_or(0) });
         }
     }
     Err(Broken::Wrong("no video track"))
@@ -56,6 +56,32 @@ fn is_video(track: &[u8]) -> Result<bool, Broken> {
     let Some(media) = find(track, b"mdia")? else { return Ok(false) };
     let Some(handler) = find(media, b"hdlr")? else { return Ok(false) };
     Ok(handler.get(8..12) == Some(b"vide"))
+}
+
+/// Frames in 1000 s on average: the samples of a track's time table over what they
+/// take. A fragmented file has its tables elsewhere, and tells nothing here.
+fn frame_rate_milli(track: &[u8]) -> Result<Option<u32>, Broken> {
+    let mut content = track;
+    for kind in [b"mdia", b"minf", b"stbl", b"stts"] {
+        let Some(found) = find(content, kind)? else { return Ok(None) };
+        content = found;
+    }
+    let Some(media) = find(track, b"mdia")? else { return Ok(None) };
+    let Some(scale) = find(media, b"mdhd")?.and_then(read_scale) else { return Ok(None) };
+    let rows = content.get(8..).unwrap_or_default().chunks_exact(8);
+    let (mut samples, mut ticks) = (0_u128, 0_u128);
+    for row in rows {
+        let (count, delta) = (read_u32(row, 0).unwrap_or(0), read_u32(row, 4).unwrap_or(0));
+        samples += u128::from(count);
+        ticks += u128::from(count) * u128::from(delta);
+    }
+    let milli = (samples * u128::from(scale) * 1000 + ticks / 2).checked_div(ticks);
+    Ok(milli.and_then(|milli| u32::try_from(milli).ok()))
+}
+
+/// How many ticks a second has, by a media header.
+fn read_scale(header: &[u8]) -> Option<u32> {
+    read_u32(header, if *header.first()? == 1 { 20 } else { 12 })
 }
 
 /// The length by a movie header: None if it is too short, Some(None) if it does not

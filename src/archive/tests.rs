@@ -319,7 +319,7 @@ async fn a_file_without_a_record_is_found_if_it_is_intact() {
 
 #[tokio::test]
 async fn a_file_is_named_by_what_it_is_not_by_what_it_is_called() {
-    let webm = [&[0x1a, 0x45, 0xdf, 0xa3][..], &[0; 500]].concat();
+    let webm = sample::webm(500);
     let quicktime = [ftyp(b"qt  "), boxed(b"mdat", &[7; 50]), moov()].concat();
     for (video, media) in [(webm, Media::WebM), (quicktime, Media::QuickTime)] {
         let place = Place::new();

@@ -172,8 +172,17 @@ fn progress(progress: &pb::Progress) -> Value {
 }
 
 fn artifact(artifact: &pb::Artifact) -> Value {
-    let pb::Artifact { size, sha256, media_type, width, height, duration, provider_url, provider_url_expire_time } =
-        artifact;
+    let pb::Artifact {
+        size,
+        sha256,
+        media_type,
+        width,
+        height,
+        duration,
+        frame_rate,
+        provider_url,
+        provider_url_expire_time,
+    } = artifact;
     object([
         ("size", json!(size)),
         ("sha256", json!(sha256)),
@@ -181,6 +190,7 @@ fn artifact(artifact: &pb::Artifact) -> Value {
         ("width", json!(width)),
         ("height", json!(height)),
         ("duration", text(duration)),
+        ("frame_rate", json!(frame_rate)),
         ("provider_url", json!(provider_url)),
         ("provider_url_expire_time", text(provider_url_expire_time)),
     ])

@@ -64,6 +64,9 @@ pub(super) fn video(artifact: &pb::Artifact) -> String {
     if let Some(length) = artifact.duration.as_ref().and_then(to_std) {
         parts.push(format!("{:.1}s", length.as_secs_f64()));
     }
+    if artifact.frame_rate > 0.0 {
+        parts.push(format!("{} fps", artifact.frame_rate));
+    }
     parts.push(escape(&artifact.media_type));
     parts.join(", ")
 }

@@ -76,8 +76,15 @@ mod tests {
         let long = "long ".repeat(2000);
         task.job.as_mut().unwrap().id = JobId::new(long.clone());
         task.failure = Some(Failure::charged(FailureKind::Moderated, long.clone()).with_code(long));
-        task.artifact =
-            Some(Artifact { size: 9, sha256: [3; 32], media: Media::Mp4, width: 1, height: 2, duration: None });
+        task.artifact = Some(Artifact {
+            size: 9,
+            sha256: [3; 32],
+            media: Media::Mp4,
+            width: 1,
+            height: 2,
+            duration: None,
+            frame_rate_milli: 0,
+        });
         task.cancellation = Some(Cancellation { outcome: CancelOutcome::TooLate, requested: created(9) });
         task.progress.percent = Some(33.5);
         task

@@ -199,6 +199,7 @@ fn full_state() -> Vec<u8> {
             width: 1,
             height: 1,
             duration_ms: Some(5_000),
+            frame_rate_milli: 24_000,
         }),
         failure: Some(wire::Failure {
             kind: 1,

@@ -241,6 +241,7 @@ fn artifact() -> impl Strategy<Value = Artifact> {
             width,
             height: width / 2,
             duration: ms.map(Duration::from_millis),
+            frame_rate_milli: width / 3,
         },
     )
 }

@@ -162,6 +162,8 @@ pub struct Artifact {
     pub height: u32,
     /// Length, when the container tells it.
     pub duration: Option<Duration>,
+    /// Frames in 1000 s, on average; 0 when the container does not tell.
+    pub frame_rate_milli: u32,
 }
 
 /// The containers that are kept.

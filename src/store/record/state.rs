@@ -150,7 +150,7 @@ fn read_output(output: wire::Output) -> Result<Output, BadRecord> {
 }
 
 pub(super) fn write_artifact(artifact: &Artifact) -> wire::Artifact {
-    let Artifact { size, sha256, media, width, height, duration } = artifact;
+    let Artifact { size, sha256, media, width, height, duration, frame_rate_milli } = artifact;
     wire::Artifact {
         size: *size,
         sha256: sha256.to_vec().into(),
@@ -158,11 +158,12 @@ pub(super) fn write_artifact(artifact: &Artifact) -> wire::Artifact {
         width: *width,
         height: *height,
         duration_ms: duration.map(duration_to_ms),
+        frame_rate_milli: *frame_rate_milli,
     }
 }
 
 pub(super) fn read_artifact(artifact: wire::Artifact) -> Result<Artifact, BadRecord> {
-    let wire::Artifact { size, sha256, media, width, height, duration_ms } = artifact;
+    let wire::Artifact { size, sha256, media, width, height, duration_ms, frame_rate_milli } = artifact;
     Ok(Artifact {
         size,
         sha256: digest(&sha256, "the artifact's digest")?,
@@ -170,6 +171,7 @@ pub(super) fn read_artifact(artifact: wire::Artifact) -> Result<Artifact, BadRec
         width,
         height,
         duration: duration_ms.map(Duration::from_millis),
+        frame_rate_milli,
     })
 }
 

@@ -160,7 +160,8 @@ fn answered(outcome: CancelOutcome) -> Event {
 
 fn stored() -> Event {
     let sha256 = [7; 32];
-    Event::ArtifactStored(Artifact { size: 9, sha256, media: Media::Mp4, width: 0, height: 0, duration: None })
+    let (media, width, height, duration, frame_rate_milli) = (Media::Mp4, 0, 0, None, 0);
+    Event::ArtifactStored(Artifact { size: 9, sha256, media, width, height, duration, frame_rate_milli })
 }
 
 fn unkept() -> Event {

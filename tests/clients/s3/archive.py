@@ -6,8 +6,11 @@ Usage: archive.py BINARY
 import atexit
 import hashlib
 import hmac
+import json
 import pathlib
+import shutil
 import signal
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -54,6 +57,20 @@ def signature_of(link):
     return given, hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
+def probed(path, artifact):
+    """Whether ffprobe, where it is installed, reads from the file what the task says of it."""
+    if not shutil.which("ffprobe"):
+        return
+    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-of", "json"]
+    command += ["-show_entries", "stream=width,height,avg_frame_rate:format=duration", str(path)]
+    told = json.loads(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)
+    stream = told["streams"][0]
+    frames, seconds = map(int, stream["avg_frame_rate"].split("/"))
+    equal((artifact.width, artifact.height), (stream["width"], stream["height"]))
+    assert abs(artifact.frame_rate - frames / seconds) < 0.001, (artifact, told)
+    assert abs(artifact.duration.ToMilliseconds() / 1000 - float(told["format"]["duration"])) < 0.002, (artifact, told)
+
+
 @check("a video goes from the prompt to the bucket and out of it, and is one purchase")
 def whole_way():
     path = house.folder / "kite.mp4"
@@ -63,6 +80,7 @@ def whole_way():
     equal(key, key_of(task_id))
     found, data = kept(task_id)
     is_mp4(data)
+    probed(path, house.task(task_id).artifact)
     assert path.read_bytes() == data
     equal(found["ContentType"], "video/mp4")
     equal(found["ContentDisposition"], f'attachment; filename="{task_id}.mp4"')
