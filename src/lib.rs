@@ -16,6 +16,7 @@ mod failpoint;
 pub mod fuzzing;
 pub mod ledger;
 pub mod network;
+pub mod outbox;
 pub mod providers;
 pub mod simulator;
 pub mod store;

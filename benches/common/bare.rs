@@ -57,6 +57,20 @@ impl VideoGen for Bare {
     async fn list_models(&self, _: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {
         Err(absent())
     }
+
+    async fn list_webhook_deliveries(
+        &self,
+        _: Request<pb::ListWebhookDeliveriesRequest>,
+    ) -> Result<Response<pb::ListWebhookDeliveriesResponse>, Status> {
+        Err(absent())
+    }
+
+    async fn replay_webhook_delivery(
+        &self,
+        _: Request<pb::ReplayWebhookDeliveryRequest>,
+    ) -> Result<Response<pb::ReplayWebhookDeliveryResponse>, Status> {
+        Err(absent())
+    }
 }
 
 fn absent() -> Status {

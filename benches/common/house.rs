@@ -56,6 +56,7 @@ impl House {
             accounts: Accounts::new(vec![account]),
             guard,
             clock,
+            webhooks: false,
         });
         Ok(Self { store, ledger, service, _folder: folder })
     }

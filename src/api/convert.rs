@@ -15,7 +15,7 @@ use crate::network::Guard;
 use crate::store::contract::Filter;
 use crate::task::id::{RequestId, TaskId};
 use crate::task::picture::Picture;
-use crate::task::spec::{Image, Spec, Submission, UnknownPolicy};
+use crate::task::spec::{Image, Spec, Submission, UnknownPolicy, Webhook};
 use crate::task::state::State;
 
 const PROMPT_BYTES: usize = 8 * 1024;
@@ -37,6 +37,8 @@ pub struct Judge<'a> {
     pub accounts: &'a Accounts,
     /// Where links may lead.
     pub guard: &'a Guard,
+    /// Whether events can be sent.
+    pub webhooks: bool,
 }
 
 impl Judge<'_> {
@@ -60,9 +62,7 @@ impl Judge<'_> {
         let generation_timeout = timeout(generation_timeout, &mut wrong);
         let policy = policy(unknown_outcome_policy, max_paid_attempts, &mut wrong);
         check_labels("labels", &labels, LABELS, &mut wrong);
-        if webhook.is_some() {
-            wrong.add("webhook", "is not served by this version; follow the task with Watch");
-        }
+        let webhook = webhook.map(|webhook| self.webhook(webhook, &mut wrong));
         let spec = spec.unwrap_or_default();
         let name = spec.model.clone();
         check_model_name(&name, &mut wrong);
@@ -75,6 +75,9 @@ impl Judge<'_> {
             return Err(status);
         }
         let Some(checked) = checked else { return Err(status::field("spec", "is not valid")) };
+        if webhook.is_some() && !self.webhooks {
+            return Err(status::webhooks_not_configured());
+        }
         let account = self.accounts.choose(&model, &request_id)?;
         Ok(Submission {
             request_id: RequestId::new(request_id),
@@ -86,7 +89,7 @@ impl Judge<'_> {
             policy,
             labels,
             warnings: checked.warnings,
-            webhook: None,
+            webhook,
         })
     }
 
@@ -136,6 +139,14 @@ impl Judge<'_> {
             fps,
             provider_options: provider_options.map(|options| read_options(options, wrong)).unwrap_or_default(),
         }
+    }
+
+    fn webhook(&self, webhook: pb::Webhook, wrong: &mut Wrong) -> Webhook {
+        let pb::Webhook { url, updates } = webhook;
+        if let Err(forbidden) = self.guard.check_url(&url) {
+            wrong.add("webhook.url", &forbidden.to_string());
+        }
+        Webhook { url, updates }
     }
 
     /// A wrong image stays an image, so that the model is not said to lack one.

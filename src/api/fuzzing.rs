@@ -25,7 +25,7 @@ static ACCOUNTS: LazyLock<Accounts> = LazyLock::new(|| {
 });
 
 fn judge() -> Judge<'static> {
-    Judge { catalog: &CATALOG, accounts: &ACCOUNTS, guard: &GUARD }
+    Judge { catalog: &CATALOG, accounts: &ACCOUNTS, guard: &GUARD, webhooks: true }
 }
 
 pub(crate) fn check(data: &[u8]) {

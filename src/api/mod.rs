@@ -13,6 +13,7 @@ mod page;
 mod render;
 pub mod status;
 mod stream;
+mod webhooks;
 
 use std::sync::{Arc, OnceLock};
 
@@ -52,6 +53,8 @@ pub struct House {
     pub guard: Guard,
     /// Time, for estimates.
     pub clock: Clock,
+    /// Whether events can be signed, and so sent.
+    pub webhooks: bool,
 }
 
 /// The service. It answers NOT_READY until the house is there.
@@ -98,7 +101,7 @@ impl Service {
 
 impl House {
     fn judge(&self) -> Judge<'_> {
-        Judge { catalog: &self.catalog, accounts: &self.accounts, guard: &self.guard }
+        Judge { catalog: &self.catalog, accounts: &self.accounts, guard: &self.guard, webhooks: self.webhooks }
     }
 
     /// The task as it is shown now.
@@ -253,5 +256,24 @@ impl pb::video_gen_server::VideoGen for Service {
         let models = house.catalog.models().filter(|model| wanted.is_empty() || model.name.provider() == wanted);
         let models = models.map(|model| render::model(model, house.accounts.serve(model))).collect();
         Ok(Response::new(pb::ListModelsResponse { models }))
+    }
+
+    async fn list_webhook_deliveries(
+        &self,
+        request: Request<pb::ListWebhookDeliveriesRequest>,
+    ) -> Result<Response<pb::ListWebhookDeliveriesResponse>, Status> {
+        Ok(Response::new(webhooks::list(self.house()?, request.into_inner()).await?))
+    }
+
+    async fn replay_webhook_delivery(
+        &self,
+        request: Request<pb::ReplayWebhookDeliveryRequest>,
+    ) -> Result<Response<pb::ReplayWebhookDeliveryResponse>, Status> {
+        let house = self.house()?;
+        let id = webhooks::id(&request.into_inner().id)?;
+        let ledger = Arc::clone(&house.ledger);
+        let announcement = self.write(async move { ledger.replay(id).await }).await?;
+        let delivery = Some(webhooks::render(&house.ledger, &announcement));
+        Ok(Response::new(pb::ReplayWebhookDeliveryResponse { delivery }))
     }
 }

@@ -120,6 +120,21 @@ pub fn not_configured(model: &str, needed: &str) -> Status {
         .status()
 }
 
+/// A request for events where none can be signed.
+pub fn webhooks_not_configured() -> Status {
+    let needed = "set webhooks.secret: unsigned events are not sent";
+    let message = format!("the settings hold no secret to sign events with: {needed}");
+    Answer::new(Code::FailedPrecondition, "WEBHOOKS_NOT_CONFIGURED", message)
+        .precondition("SETTING", "webhooks.secret", needed)
+        .status()
+}
+
+/// An event that was told, or never was.
+pub fn delivery_not_found(id: &str) -> Status {
+    let message = "there is no such delivery: the event was delivered, or never was";
+    Answer::new(Code::NotFound, "DELIVERY_NOT_FOUND", message).resource("delivery", &capped(id, 80)).status()
+}
+
 /// A task id that no task has.
 pub fn task_not_found(id: &str) -> Status {
     let id = capped(id, 64);
@@ -220,6 +235,7 @@ pub fn ledger(error: &LedgerError) -> Status {
                 .precondition("ARCHIVE", "archive.url", "must name a bucket")
                 .status()
         }
+        LedgerError::NotToBeTold(id) => delivery_not_found(&id.to_string()),
         LedgerError::WatchLimit => {
             let mut answer = Answer::new(Code::ResourceExhausted, "WATCH_LIMIT", "too many watches are open");
             answer.details.add_quota_failure_violation("watches", "too many are open");

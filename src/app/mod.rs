@@ -44,7 +44,7 @@ pub enum Ended {
     GraceOver,
     /// The store has stopped; the next start recovers.
     StoreStopped,
-    /// A door, the supervisor or the upkeep ended by itself, which is a fault; the rest was
+    /// A door, the supervisor, the upkeep or the outbox ended by itself, which is a fault; the rest was
     /// drained.
     PartEnded,
 }
@@ -57,11 +57,11 @@ pub struct App {
     serving: watch::Sender<bool>,
     /// Ends streams and refuses what is new.
     closing: CancellationToken,
-    /// Stops the supervisor and the upkeep.
+    /// Stops the supervisor, the upkeep and the outbox.
     resting: CancellationToken,
     writes: TaskTracker,
     doors: JoinSet<()>,
-    /// The supervisor and the upkeep.
+    /// The supervisor, the upkeep and the outbox.
     workers: JoinSet<()>,
 }
 
@@ -94,6 +94,7 @@ impl App {
         workers.spawn(running.run());
         workers.spawn(parts.room.run(resting.clone()));
         workers.spawn(parts.remover.run(resting.clone()));
+        workers.spawn(parts.outbox.run(resting.clone()));
         if let Some(own) = parts.shelf {
             if let Some(every) = settings.backup.every {
                 workers.spawn(backups::run(Arc::clone(&own), every, resting.clone()));
@@ -108,6 +109,7 @@ impl App {
             accounts: parts.accounts,
             guard: parts.guard,
             clock: parts.clock,
+            webhooks: parts.webhooks,
         });
         serving.send_replace(true);
         info!(version = env!("CARGO_PKG_VERSION"), accounts = settings.accounts.len(), "serving");
@@ -135,7 +137,7 @@ impl App {
                 Ended::StoreStopped
             }
             Some(ended) = self.workers.join_next() => {
-                error!(?ended, "the supervisor or the upkeep has ended by itself");
+                error!(?ended, "the supervisor, the upkeep or the outbox has ended by itself");
                 self.drain().await;
                 Ended::PartEnded
             }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use tracing::error;
+use url::Url;
 
 use super::StartError;
 use crate::api::accounts::{Accounts, Offer};
@@ -17,7 +19,9 @@ use crate::config::{self, Account, Secret, Settings};
 use crate::failpoint::hastened;
 use crate::ledger::Ledger;
 use crate::ledger::admission::Admission;
+use crate::ledger::announce::Announcing;
 use crate::network::Guard;
+use crate::outbox::{self, Outbox, Receivers};
 use crate::providers::callback::CallbackReader;
 use crate::providers::{self, AccountSettings};
 use crate::store::backup::Shelf;
@@ -31,6 +35,7 @@ use crate::upkeep::retention::{Remover, Retention};
 use crate::upkeep::room::{Places, RoomKeeper};
 use crate::webhook::Door;
 use crate::wire::capability::{CallbackAddresses, Capabilities};
+use crate::wire::signature::is_signing_secret;
 
 /// How long the start waits for a bucket to answer.
 const PROBE: Duration = Duration::from_secs(3);
@@ -50,6 +55,8 @@ pub(super) struct Parts {
     pub(super) room: RoomKeeper,
     pub(super) shelf: Option<Arc<Shelf>>,
     pub(super) remover: Remover,
+    pub(super) outbox: Outbox,
+    pub(super) webhooks: bool,
 }
 
 /// Reads what is cheap to read first, so that a mistake is found before the store
@@ -58,6 +65,8 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
     let clock = Clock::system();
     let catalog = Arc::new(catalog(settings.catalog.path.as_ref())?);
     let guard = Guard::new(&settings.network.allow).map_err(|error| StartError(format!("network.allow: {error}")))?;
+    let receivers = receivers(settings, &guard)?;
+    let post = outbox::by_http(guard.clone()).map_err(|error| StartError(format!("webhooks: {error}")))?;
     let accounts = open_accounts(&settings.accounts, &clock)?;
     let readers = open_readers(&settings.accounts, &guard, &clock)?;
     let archive = archive(settings, guard.clone()).await?;
@@ -67,6 +76,7 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
     let inputs = Inputs::open(Arc::clone(&store), &settings.store.path);
     let inputs = Arc::new(inputs.map_err(|error| StartError(format!("store.path: inputs: {error}")))?);
     let ledger = ledger.with_admission(Arc::clone(&admission)).with_inputs(Arc::clone(&inputs));
+    let ledger = ledger.with_announcing(announcing(settings, &receivers));
     let ledger = Arc::new(ledger);
     let places = Places {
         store: settings.store.path.clone(),
@@ -98,8 +108,12 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
     };
     let retention = Retention { tasks: settings.retention.tasks, request_ids: settings.retention.request_ids };
     let remover = Remover::new(Arc::clone(&ledger), clock.clone(), retention);
+    let webhooks = !receivers.secrets.is_empty();
+    let outbox = Outbox::new(Arc::clone(&ledger), clock.clone(), receivers, post);
     Ok(Parts {
         door: Door::new(Arc::clone(&ledger), capabilities, readers),
+        outbox,
+        webhooks,
         accounts: Accounts::new(settings.accounts.iter().map(offer).collect()),
         ledger,
         store,
@@ -159,6 +173,39 @@ fn shelf(settings: &Settings, store: &Arc<dyn TaskStore>, clock: &Clock) -> Resu
     shelf.map(|shelf| Some(Arc::new(shelf))).map_err(|error| StartError(format!("backup.path: {error}")))
 }
 
+/// Where events go; none of the addresses and secrets is one that could not be used.
+fn receivers(settings: &Settings, guard: &Guard) -> Result<Receivers, StartError> {
+    let config::Webhooks { url, secret, previous_secret, events: _ } = &settings.webhooks;
+    let callable = |key: &str, url: &Url| match guard.check_url(url.as_str()) {
+        Ok(_) => Ok(url.clone()),
+        Err(forbidden) => Err(StartError(format!("{key}: {forbidden}"))),
+    };
+    let named = settings.accounts.iter().filter_map(|account| Some((account, account.announce_url.as_ref()?)));
+    let accounts = named.map(|(account, url)| {
+        let key = format!("announce_url of account {:?}", account.name);
+        Ok((AccountName::new(&account.name), callable(&key, url)?))
+    });
+    let usable = |key: &str, secret: &Secret| match is_signing_secret(secret.value.expose_secret()) {
+        true => Ok(secret.value.clone()),
+        false => Err(StartError(format!("{key}: expected whsec_ and base64 of 24 to 64 bytes"))),
+    };
+    let secrets = [("webhooks.secret", secret), ("webhooks.previous_secret", previous_secret)];
+    let secrets = secrets.into_iter().filter_map(|(key, secret)| Some(usable(key, secret.as_ref()?)));
+    Ok(Receivers {
+        url: url.as_ref().map(|url| callable("webhooks.url", url)).transpose()?,
+        accounts: accounts.collect::<Result<_, _>>()?,
+        secrets: secrets.collect::<Result<_, _>>()?,
+    })
+}
+
+fn announcing(settings: &Settings, receivers: &Receivers) -> Announcing {
+    Announcing {
+        topics: settings.webhooks.events.clone(),
+        all: receivers.url.is_some(),
+        accounts: receivers.accounts.keys().cloned().collect(),
+    }
+}
+
 fn open_accounts(accounts: &[Account], clock: &Clock) -> Result<Vec<AccountParts>, StartError> {
     accounts.iter().map(|account| open_account(account, clock)).collect()
 }
@@ -201,6 +248,7 @@ fn provider_settings(account: &Account) -> AccountSettings {
         webhook_secret,
         jwks_url,
         history_url,
+        announce_url: _,
         max_parallel,
         requests_per_second,
     } = account;

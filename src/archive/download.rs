@@ -1,16 +1,13 @@
 //! The way to a provider's file: one guarded request after another until a host
 //! answers with bytes. What the bytes are is judged in `fetch`.
 
-use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Version};
 use url::Url;
 
-use crate::network::{Forbidden, Guard, GuardedResolver, forbidden_cause};
+use crate::network::{Forbidden, Guard, client_builder, forbidden_cause, reason};
 
 use super::ArchiveSettings;
 use super::error::{ArchiveError, FetchError};
@@ -18,24 +15,11 @@ use super::error::{ArchiveError, FetchError};
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 3;
 
-/// A client that does nothing on its own: no proxy, no redirect, no referer, no
-/// retry, no decoding, no connection kept.
+/// A client that keeps to the outbound policy, with the archive's limits of time.
 pub(super) fn client(settings: &ArchiveSettings, guard: &Guard) -> Result<Client, ArchiveError> {
-    Client::builder()
-        .no_proxy()
-        .redirect(Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .no_gzip()
-        .no_brotli()
-        .no_deflate()
-        .no_zstd()
-        .http1_only()
-        .pool_max_idle_per_host(0)
-        .dns_resolver(Arc::new(GuardedResolver::new(guard.clone())))
+    client_builder(guard)
         .connect_timeout(settings.connect_timeout)
         .read_timeout(settings.idle_timeout)
-        .user_agent(concat!("videogen/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| ArchiveError::Client(reason(error)))
 }
@@ -94,16 +78,4 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> FetchError {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: u32 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.into()))
-}
-
-/// The error with its causes and without its URL.
-fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -113,6 +113,39 @@ pub(super) fn model(model: &pb::Model) -> Value {
     ])
 }
 
+/// One event that its receiver has not taken.
+pub(super) fn delivery(delivery: &pb::WebhookDelivery) -> Value {
+    let pb::WebhookDelivery {
+        id,
+        task_id,
+        revision,
+        r#type,
+        state: _,
+        event_time,
+        tries,
+        last_error,
+        next_try_time,
+        park_time,
+    } = delivery;
+    object([
+        ("id", json!(id)),
+        ("task_id", json!(task_id)),
+        ("revision", json!(revision)),
+        ("type", json!(r#type)),
+        ("state", json!(delivery_state(delivery.state()))),
+        ("event_time", text(event_time)),
+        ("tries", json!(tries)),
+        ("last_error", json!(last_error)),
+        ("next_try_time", text(next_try_time)),
+        ("park_time", text(park_time)),
+    ])
+}
+
+/// The short word of where an event is.
+pub(super) fn delivery_state(state: pb::WebhookDeliveryState) -> String {
+    word(state.as_str_name(), "WEBHOOK_DELIVERY_STATE_")
+}
+
 /// The short word of a state.
 pub(super) fn state(state: pb::TaskState) -> String {
     word(state.as_str_name(), "TASK_STATE_")

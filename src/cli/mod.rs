@@ -30,6 +30,7 @@ mod tests;
 mod text;
 mod trouble;
 mod watch;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,7 @@ enum Command {
     List(list::ListArgs),
     Cancel(cancel::CancelArgs),
     Download(download::DownloadArgs),
+    Webhooks(webhooks::WebhooksArgs),
     Models(models::ModelsArgs),
     Health(health::HealthArgs),
     Config(config::ConfigArgs),
@@ -116,6 +118,7 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Trouble> {
         Command::List(args) => list::run(server, args).await,
         Command::Cancel(args) => cancel::run(server, args).await,
         Command::Download(args) => download::run(server, args).await,
+        Command::Webhooks(args) => webhooks::run(server, args).await,
         Command::Models(args) => models::run(server, args).await,
         Command::Health(args) => health::run(server, args).await,
         Command::Config(args) => config::run(args),

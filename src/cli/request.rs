@@ -99,6 +99,14 @@ pub(super) struct TaskArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3))]
     at_least_once: Option<u32>,
 
+    /// Announce the end of the task to this URL, signed with the server's secret.
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
+
+    /// Announce every other change to it too.
+    #[arg(long, requires = "webhook")]
+    webhook_updates: bool,
+
     /// One per video wanted: repeating a command with the same id never buys twice [default: a new UUID]
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
@@ -117,7 +125,7 @@ pub(super) fn build(spec: SpecArgs, task: TaskArgs, validate_only: bool) -> Resu
         unknown_outcome_policy: policy.into(),
         max_paid_attempts: task.at_least_once.unwrap_or(0),
         labels: labels(task.label)?,
-        webhook: None,
+        webhook: task.webhook.map(|url| pb::Webhook { url, updates: task.webhook_updates }),
         validate_only,
     };
     match request.encoded_len() {

@@ -29,6 +29,7 @@ struct Calls {
     request_ids: Vec<String>,
     after_revisions: Vec<u64>,
     offsets: Vec<u64>,
+    replayed: Vec<String>,
 }
 
 impl Shaky {
@@ -120,6 +121,34 @@ impl VideoGen for Shaky {
     async fn list_models(&self, _: Request<pb::ListModelsRequest>) -> Result<Response<pb::ListModelsResponse>, Status> {
         Ok(Response::new(pb::ListModelsResponse { models: vec![pb::Model::default()] }))
     }
+
+    async fn list_webhook_deliveries(
+        &self,
+        request: Request<pb::ListWebhookDeliveriesRequest>,
+    ) -> Result<Response<pb::ListWebhookDeliveriesResponse>, Status> {
+        // Two pages of one.
+        let (id, next) = if request.into_inner().page_token.is_empty() { ("evt_1", "evt_1") } else { ("evt_2", "") };
+        let delivery = pb::WebhookDelivery { id: id.into(), ..Default::default() };
+        Ok(Response::new(pb::ListWebhookDeliveriesResponse {
+            deliveries: vec![delivery],
+            next_page_token: next.into(),
+        }))
+    }
+
+    async fn replay_webhook_delivery(
+        &self,
+        request: Request<pb::ReplayWebhookDeliveryRequest>,
+    ) -> Result<Response<pb::ReplayWebhookDeliveryResponse>, Status> {
+        let id = request.into_inner().id;
+        self.calls.lock().unwrap().replayed.push(id.clone());
+        match id.as_str() {
+            "evt_2" => Err(Status::not_found("it was delivered meanwhile")),
+            _ => {
+                let delivery = Some(pb::WebhookDelivery { id, ..Default::default() });
+                Ok(Response::new(pb::ReplayWebhookDeliveryResponse { delivery }))
+            }
+        }
+    }
 }
 
 /// Starts a shaky server; it ends with the test's runtime.
@@ -193,6 +222,16 @@ async fn the_other_commands_answer_by_exit_code() {
 }
 
 #[tokio::test]
+async fn all_parked_events_are_replayed_page_by_page_and_one_by_one_only_what_is_there() {
+    let (address, calls) = shaky(pb::TaskState::Succeeded).await;
+    assert_eq!(exit_code(address, &["webhooks", "list"]).await, 0);
+    assert_eq!(exit_code(address, &["webhooks", "replay", "--all"]).await, 0);
+    assert_eq!(calls.lock().unwrap().replayed, ["evt_1", "evt_2"]);
+    assert_eq!(exit_code(address, &["webhooks", "replay", "evt_1", "--json"]).await, 0);
+    assert_eq!(exit_code(address, &["webhooks", "replay", "evt_2"]).await, 2);
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_exit_code_3() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -220,6 +259,10 @@ fn what_people_type_is_understood() {
         "videogen cancel 0190",
         "videogen download 0190 -o a.mp4 --force",
         "videogen models --provider kling --json",
+        "videogen submit fox -m m --webhook https://h/hook --webhook-updates",
+        "videogen webhooks list --parked --task 0190 --limit 5 --json",
+        "videogen webhooks replay evt_0190_7 evt_0190_8",
+        "videogen webhooks replay --all --server http://h:1",
         "videogen serve --config a.toml --grpc-listen 127.0.0.1:0",
         "videogen simulator --listen 127.0.0.1:0 --ledger l.jsonl",
         "videogen demo",
@@ -236,6 +279,9 @@ fn wrong_usage_is_exit_code_2() {
         "videogen",
         "videogen generate fox",
         "videogen watch --after-revision 3",
+        "videogen webhooks replay",
+        "videogen webhooks replay --all evt_0190_7",
+        "videogen submit fox -m m --webhook-updates",
         "videogen submit fox -m m --at-least-once 4",
         "videogen submit fox -m m --timeout 30",
         "videogen submit fox -m m --seed -1",

@@ -32,6 +32,8 @@ pub struct Account {
     pub jwks_url: Option<Url>,
     /// fal's platform API; none means fal's own, unless `base_url` is elsewhere.
     pub history_url: Option<Url>,
+    /// Where events of its tasks go, rather than to `webhooks.url`.
+    pub announce_url: Option<Url>,
     /// How many jobs may run at once.
     pub max_parallel: u32,
     /// How many calls a second the provider is sent.
@@ -112,6 +114,7 @@ fn read_account(
         webhook_secret: section.secret("webhook_secret", environment)?,
         jwks_url: section.url("jwks_url")?,
         history_url: section.url("history_url")?,
+        announce_url: section.url("announce_url")?,
         max_parallel: read_max_parallel(&mut section)?.unwrap_or(provider.default_max_parallel()),
         requests_per_second: read_rate(&mut section)?.unwrap_or(DEFAULT_REQUESTS_PER_SECOND),
     };
@@ -185,6 +188,7 @@ fn bare(provider: ProviderName) -> Account {
         webhook_secret: None,
         jwks_url: None,
         history_url: None,
+        announce_url: None,
         max_parallel: provider.default_max_parallel(),
         requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
     }

@@ -15,7 +15,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub use secret::{Origin, Secret};
 
 use section::Section;
 
+use crate::task::announcement::Topic;
+
 /// Everything that can be set.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -38,6 +40,8 @@ pub struct Settings {
     pub server: Server,
     /// Where providers reach us.
     pub callbacks: Callbacks,
+    /// Whom we tell of tasks.
+    pub webhooks: Webhooks,
     /// Where tasks are kept.
     pub store: Store,
     /// Where videos are kept.
@@ -76,6 +80,19 @@ pub struct Server {
 pub struct Callbacks {
     /// The public address of `server.callback_listen`; without it, polling alone.
     pub public_url: Option<Url>,
+}
+
+/// Whom we tell of tasks.
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    /// Where events of tasks go that name no receiver themselves.
+    pub url: Option<Url>,
+    /// Signs the events, `whsec_` and base64; without it none is sent.
+    pub secret: Option<Secret>,
+    /// Signs too, while receivers change over to `secret`.
+    pub previous_secret: Option<Secret>,
+    /// What `url` is told.
+    pub events: BTreeSet<Topic>,
 }
 
 /// Where tasks are kept.
@@ -202,6 +219,7 @@ impl Settings {
         let settings = Self {
             server: read_server(root.section("server")?, &variables)?,
             callbacks: read_callbacks(root.section("callbacks")?, &variables)?,
+            webhooks: read_webhooks(root.section("webhooks")?, &environment, &variables)?,
             store: read_store(root.section("store")?, &variables)?,
             archive: read_archive(root.section("archive")?, &variables)?,
             polling: read_polling(root.section("polling")?, &variables)?,
@@ -213,6 +231,12 @@ impl Settings {
             accounts: accounts::read(root.sections("accounts")?, &environment, &variables)?,
         };
         root.finish(&variables)?;
+        if settings.webhooks.secret.is_none()
+            && let Some(index) = settings.accounts.iter().position(|account| account.announce_url.is_some())
+        {
+            let message = "needs webhooks.secret: unsigned events are not sent";
+            return Err(ConfigError::value(format!("accounts.{index}.announce_url"), message));
+        }
         Ok(settings)
     }
 
@@ -278,6 +302,40 @@ fn read_callbacks(mut section: Section, variables: &Variables) -> Result<Callbac
     let public_url = section.url("public_url")?;
     section.finish(variables)?;
     Ok(Callbacks { public_url })
+}
+
+fn read_webhooks(
+    mut section: Section,
+    environment: &section::Environment,
+    variables: &Variables,
+) -> Result<Webhooks, ConfigError> {
+    let webhooks = Webhooks {
+        url: section.url("url")?,
+        secret: section.secret("secret", environment)?,
+        previous_secret: section.secret("previous_secret", environment)?,
+        events: read_events(&mut section)?,
+    };
+    if webhooks.url.is_some() && webhooks.secret.is_none() {
+        return Err(section.wrong("secret", "is required beside webhooks.url: unsigned events are not sent"));
+    }
+    if webhooks.previous_secret.is_some() && webhooks.secret.is_none() {
+        return Err(section.wrong("secret", "is required beside webhooks.previous_secret"));
+    }
+    section.finish(variables)?;
+    Ok(webhooks)
+}
+
+fn read_events(section: &mut Section) -> Result<BTreeSet<Topic>, ConfigError> {
+    let named = section.list("events")?;
+    if named.is_empty() {
+        return Ok(Topic::ENDS.into());
+    }
+    let topic = |name: &String| Topic::ALL.into_iter().find(|topic| topic.word() == name);
+    let known: Option<BTreeSet<Topic>> = named.iter().map(topic).collect();
+    known.ok_or_else(|| {
+        let message = "expected task.succeeded, task.failed, task.cancelled, task.recovered and task.updated";
+        section.wrong("events", message)
+    })
 }
 
 fn read_store(mut section: Section, variables: &Variables) -> Result<Store, ConfigError> {

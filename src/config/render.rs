@@ -5,19 +5,33 @@ use std::fmt::Display;
 use std::path::Path;
 
 use toml::Value;
+use url::Url;
 
 use super::accounts::Account;
 use super::bytes::format_bytes;
 use super::duration::format_duration;
 use super::secret::{Origin, Secret};
-use super::{Archive, Callbacks, Catalog, Network, Polling, Server, Settings};
+use super::{Archive, Callbacks, Catalog, Network, Polling, Server, Settings, Webhooks};
 
 const MASK: &str = "********";
 
 /// Writes TOML that says the same as the settings, secrets apart.
 pub(super) fn render(settings: &Settings) -> String {
-    let Settings { server, callbacks, store, archive, polling, submit, backup, retention, network, catalog, accounts } =
-        settings;
+    let Settings {
+        server,
+        callbacks,
+        webhooks,
+        store,
+        archive,
+        polling,
+        submit,
+        backup,
+        retention,
+        network,
+        catalog,
+        accounts,
+    } = settings;
+    let Webhooks { url: webhook_url, secret, previous_secret, events } = webhooks;
     let Server { grpc_listen, callback_listen, admin_listen, shutdown_grace } = server;
     let Callbacks { public_url } = callbacks;
     let Archive { url, endpoint, allow_http, max_video, idle_timeout, fetch_timeout } = archive;
@@ -33,6 +47,11 @@ pub(super) fn render(settings: &Settings) -> String {
     page.text("shutdown_grace", format_duration(*shutdown_grace));
     page.table("[callbacks]");
     page.text_or_unset("public_url", public_url.as_ref());
+    page.table("[webhooks]");
+    page.text_or_unset("url", webhook_url.as_ref().map(masked));
+    page.secret("secret", secret);
+    page.secret("previous_secret", previous_secret);
+    page.value("events", Value::Array(events.iter().map(|topic| Value::String(topic.word().to_owned())).collect()));
     page.table("[store]");
     page.text("path", store.path.display());
     page.table("[archive]");
@@ -63,6 +82,12 @@ pub(super) fn render(settings: &Settings) -> String {
     page.text_or_unset("path", catalog_path.as_deref().map(Path::display));
     accounts.iter().for_each(|account| page.account(account));
     page.text
+}
+
+/// A receiver's address: path and query may hold a token.
+fn masked(url: &Url) -> String {
+    let bare = url.path() == "/" && url.query().is_none();
+    if bare { url.to_string() } else { format!("{}/{MASK}", url.origin().ascii_serialization()) }
 }
 
 #[derive(Default)]
@@ -115,6 +140,7 @@ impl Page {
             webhook_secret,
             jwks_url,
             history_url,
+            announce_url,
             max_parallel,
             requests_per_second,
         } = account;
@@ -128,6 +154,7 @@ impl Page {
         self.secret("webhook_secret", webhook_secret);
         self.text_or_unset("jwks_url", jwks_url.as_ref());
         self.text_or_unset("history_url", history_url.as_ref());
+        self.text_or_unset("announce_url", announce_url.as_ref().map(masked));
         self.value("max_parallel", Value::Integer((*max_parallel).into()));
         self.value("requests_per_second", Value::Float(*requests_per_second));
     }

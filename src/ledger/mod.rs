@@ -3,6 +3,7 @@
 //! shown to watchers.
 
 pub mod admission;
+pub mod announce;
 mod files;
 pub mod heard;
 pub mod holds;
@@ -19,12 +20,14 @@ use crate::clock::Clock;
 use crate::failpoint::failpoint;
 use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
 use crate::store::inputs::{InputError, Inputs, Pinned};
+use crate::task::announcement::AnnouncementId;
 use crate::task::event::Event;
 use crate::task::id::{Revision, TaskId};
 use crate::task::machine::{self, Applied};
 use crate::task::spec::Submission;
 use crate::task::state::{State, Task};
 use admission::{Admission, Refusal};
+use announce::{Announcing, Telling};
 use watch::{FilterWatch, TaskWatch, Watchers};
 
 /// Writes tasks and shows them.
@@ -39,6 +42,8 @@ pub struct Ledger {
     holds: holds::Holds,
     unkept: files::Unkept,
     heard: heard::Heard,
+    announcing: Announcing,
+    telling: Telling,
 }
 
 /// What became of a request.
@@ -100,6 +105,9 @@ pub enum LedgerError {
     /// Files are kept where nobody signs links.
     #[error("files are kept in a folder, to which there are no links")]
     NoLinks,
+    /// There is no such announcement any more: it was told, or never was.
+    #[error("there is nothing to be told under {0}")]
+    NotToBeTold(AnnouncementId),
     /// Too many streams are open.
     #[error("too many watches are open")]
     WatchLimit,
@@ -115,7 +123,9 @@ impl Ledger {
     /// Opens the ledger over a store and the archive of its videos.
     pub fn new(store: Arc<dyn TaskStore>, archive: Arc<Archive>, clock: Clock) -> Self {
         let (admission, watchers, nudges, holds, unkept, heard) = Default::default();
-        Self { store, archive, inputs: None, clock, admission, watchers, nudges, holds, unkept, heard }
+        let inputs = None;
+        let (announcing, telling) = Default::default();
+        Self { store, archive, inputs, clock, admission, watchers, nudges, holds, unkept, heard, announcing, telling }
     }
 
     /// The same ledger, with the files of the pictures that requests bring along.
@@ -126,6 +136,11 @@ impl Ledger {
     /// The same ledger, with somebody who may refuse new tasks.
     pub fn with_admission(self, admission: Arc<Admission>) -> Self {
         Self { admission, ..self }
+    }
+
+    /// The same ledger, which tells of its tasks.
+    pub fn with_announcing(self, announcing: Announcing) -> Self {
+        Self { announcing, ..self }
     }
 
     /// Makes a request durable as a task, or hands back the task that it became
@@ -178,9 +193,14 @@ impl Ledger {
                 Applied::Next(next) => Arc::<Task>::from(next),
             };
             failpoint!("record", next.state.word());
-            match self.store.commit(current.revision, Arc::clone(&next)).await? {
+            let told = self.announcing.announcement(&current, &next);
+            let tells = told.is_some();
+            match self.store.commit_told(current.revision, Arc::clone(&next), told).await? {
                 Commit::Committed => {
                     failpoint!("recorded", next.state.word());
+                    if tells {
+                        self.telling.hint(next.id, false);
+                    }
                     self.publish(&next, Some(&current));
                     failpoint!("shown", next.state.word());
                     return Ok(Recorded::Task(next));

@@ -84,6 +84,9 @@ pub trait TaskStore: Send + Sync {
     /// Whether a task uses the picture of this digest.
     fn uses_input(&self, digest: &[u8; 32]) -> bool;
 
+    /// The announcements of one task, in the order in which they are told.
+    async fn announcements_of(&self, task: TaskId) -> Result<Vec<Announcement>, StoreError>;
+
     /// Lists tasks that match, newest first, starting before `before`.
     async fn list(&self, filter: &Filter, before: Option<TaskId>, limit: usize) -> Result<Vec<Arc<Task>>, StoreError>;
 

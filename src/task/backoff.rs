@@ -82,6 +82,19 @@ pub fn turned_away(failures: u32, wish: Option<Duration>, jitter: f64) -> Durati
     wish.map_or(own, |wish| wish.max(own)).min(LONGEST_WISH)
 }
 
+/// How long it is tried to tell a webhook of something.
+pub const TELL_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest that a receiver can make us wait by `Retry-After`.
+const LONGEST_RECEIVER_WISH: Duration = Duration::from_secs(3600);
+
+/// The delay before a webhook is told again: 2 s doubling to 15 minutes with jitter
+/// that takes away up to half, or the receiver's own wish, up to an hour.
+pub fn tell_again(failures: u32, wish: Option<Duration>, jitter: f64) -> Duration {
+    let own = doubling(failures.saturating_add(2), 900.0, jitter);
+    wish.map_or(own, |wish| wish.clamp(own, LONGEST_RECEIVER_WISH))
+}
+
 fn doubling(failures: u32, most: f64, jitter: f64) -> Duration {
     let grown = (0.5 * 2f64.powi(failures.min(16) as i32)).min(most);
     Duration::from_secs_f64(grown * (1.0 - 0.5 * jitter.clamp(0.0, 1.0)))
@@ -168,6 +181,9 @@ mod tests {
             if wish.is_none() {
                 prop_assert!(delay <= polling.max_interval && again <= Duration::from_secs(30));
             }
+            let again = tell_again(failures, wish, jitter);
+            prop_assert!(Duration::from_secs(1) <= again && again <= LONGEST_RECEIVER_WISH);
+            prop_assert!(wish.is_some() || again <= Duration::from_secs(900));
             let again = resend(failures, jitter);
             prop_assert!(Duration::from_millis(250) <= again && again <= Duration::from_secs(300));
         }

@@ -265,6 +265,26 @@ pub enum FailureKind {
     ImageRejected,
 }
 
+impl FailureKind {
+    /// The word used wherever tasks are written as JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ProviderRefused => "PROVIDER_REFUSED",
+            Self::Moderated => "MODERATED",
+            Self::ProviderAuth => "PROVIDER_AUTH",
+            Self::ProviderFunds => "PROVIDER_FUNDS",
+            Self::ProviderFailed => "PROVIDER_FAILED",
+            Self::ProviderLostJob => "PROVIDER_LOST_JOB",
+            Self::SubmitOutcomeUnknown => "SUBMIT_OUTCOME_UNKNOWN",
+            Self::ArtifactLost => "ARTIFACT_LOST",
+            Self::ArtifactRejected => "ARTIFACT_REJECTED",
+            Self::TargetForbidden => "TARGET_FORBIDDEN",
+            Self::Deadline => "DEADLINE",
+            Self::ImageRejected => "IMAGE_REJECTED",
+        }
+    }
+}
+
 /// How a paid create ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
@@ -347,6 +367,19 @@ pub enum CancelOutcome {
     /// The job had already ended, or the task failed before the provider could be
     /// told.
     TooLate,
+}
+
+impl CancelOutcome {
+    /// The word used wherever tasks are written as JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Requested => "REQUESTED",
+            Self::Confirmed => "CONFIRMED",
+            Self::AskedUpstream => "ASKED_UPSTREAM",
+            Self::NotSupported => "NOT_SUPPORTED",
+            Self::TooLate => "TOO_LATE",
+        }
+    }
 }
 
 /// One step of a task's life.

@@ -51,6 +51,12 @@ pub fn is_standard_secret(secret: &str) -> bool {
     standard_key(secret).is_ok()
 }
 
+/// Whether it is a secret that we sign with: `whsec_` and base64 of 24 to 64 bytes.
+pub fn is_signing_secret(secret: &str) -> bool {
+    let decoded = secret.strip_prefix("whsec_").and_then(|encoded| STANDARD.decode(encoded).ok());
+    decoded.is_some_and(|bytes| (24..=64).contains(&bytes.len()))
+}
+
 /// Checks the three headers of a Standard Webhooks message; `signatures` is the
 /// whole header and may list several, of which one has to match.
 pub fn verify_standard(

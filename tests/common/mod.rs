@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each binary uses a part of it")]
 
 pub mod child;
+pub mod receiver;
 
 use std::time::Duration;
 

@@ -113,7 +113,7 @@ async fn every_field_one_over_its_limit_is_refused_by_name() {
             },
             &["max_paid_attempts"],
         ),
-        ("webhook", |r| r.webhook = Some(pb::Webhook { url: "https://example.com".into() }), &["webhook"]),
+        ("webhook", |r| r.webhook = Some(pb::Webhook::default()), &["webhook.url"]),
         ("labels", |r| r.labels = (0..33).map(|n| (n.to_string(), String::new())).collect(), &["labels"]),
         ("label key", |r| r.labels = [("k".repeat(64), String::new())].into(), &["labels"]),
         ("label key empty", |r| r.labels = [(String::new(), "v".into())].into(), &["labels"]),

@@ -1,16 +1,23 @@
 //! Links in a request: nothing but the public web, however the address is spelled.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use tonic::Code;
+use videogen::api::pb;
 
 use crate::house::{House, link, quick, request, text, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_to_anywhere_but_the_public_web_are_refused() {
     let provider = quick(Duration::from_millis(300));
-    let mut house = House::with(provider, &[("NETWORK__ALLOW", "")]).await;
-    let inside = house.simulator.address();
+    let settings = [("NETWORK__ALLOW", ""), ("WEBHOOKS__SECRET", crate::common::receiver::SECRET)];
+    let mut house = House::with(provider, &settings).await;
+    // Whoever is called leaves a connection here.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let inside = listener.local_addr().unwrap();
     let near =
         [format!("http://{inside}/"), format!("https://{inside}/"), format!("https://localhost:{}/", inside.port())];
     let known = [
@@ -65,6 +72,15 @@ async fn links_to_anywhere_but_the_public_web_are_refused() {
             assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "FIELD_INVALID"), "{uri}");
             assert!(fields.iter().any(|named| named == field), "{uri}: {fields:?}");
         }
+        let webhook = Some(pb::Webhook { url: uri.to_owned(), updates: false });
+        let request = pb::SubmitRequest { webhook, ..request(text("kling/kling-v2-6")) };
+        let refused = told(&house.try_submit(request).await.expect_err(uri));
+        assert_eq!(
+            refused,
+            (Code::InvalidArgument, "FIELD_INVALID".to_owned(), vec!["webhook.url".to_owned()]),
+            "{uri}"
+        );
     }
     assert!(house.is_untouched().await);
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody was called");
 }

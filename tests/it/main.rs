@@ -25,3 +25,4 @@ mod retention;
 mod story;
 mod submit;
 mod watch;
+mod webhooks;

@@ -37,7 +37,7 @@ impl Stage {
         let ledger = Arc::new(Ledger::new(store, Arc::new(archive), clock.clone()));
         let task = ledger.submit((*fixture::task(1).submission).clone()).await.unwrap().task;
         let (catalog, accounts) = (Arc::new(Catalog::built_in()), Accounts::default());
-        let house = OnceLock::from(House { ledger, catalog, accounts, guard, clock });
+        let house = OnceLock::from(House { ledger, catalog, accounts, guard, clock, webhooks: false });
         Self { house: Arc::new(house), stop: CancellationToken::new(), task, _folder: folder }
     }
 

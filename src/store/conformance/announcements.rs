@@ -72,6 +72,7 @@ pub(super) async fn announcements_come_in_pages_in_the_order_of_their_telling(st
     }
     assert_eq!(found, told);
     assert!(store.announce(parked(&told[2])).await.unwrap());
+    assert_eq!(store.announcements_of(told[2].id.task).await.unwrap(), [parked(&told[2]), told[3].clone()]);
     assert_eq!(waiting(store).await.len(), 5);
     assert_eq!(store.announcements(Some(true), None, 9).await.unwrap(), [parked(&told[2])]);
     assert_eq!(store.announcements(None, None, 9).await.unwrap().len(), 6);

@@ -348,6 +348,12 @@ impl TaskStore for SledStore {
         self.change(|answer| Change::Told { id, answer }).await?
     }
 
+    async fn announcements_of(&self, task: TaskId) -> Result<Vec<Announcement>, StoreError> {
+        self.alive()?;
+        let ids: Vec<_> = self.shared.index().announcements_of(task).map(|(id, _)| id).collect();
+        if ids.is_empty() { Ok(Vec::new()) } else { self.read_announcements(ids).await }
+    }
+
     async fn announcements(
         &self,
         parked: Option<bool>,

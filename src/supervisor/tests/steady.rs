@@ -66,6 +66,10 @@ impl TaskStore for Steady {
         self.calmly(move |store| async move { store.told(id).await }).await
     }
 
+    async fn announcements_of(&self, task: TaskId) -> Result<Vec<Announcement>, StoreError> {
+        self.calmly(move |store| async move { store.announcements_of(task).await }).await
+    }
+
     async fn announcements(
         &self,
         parked: Option<bool>,

@@ -227,8 +227,8 @@ async fn other_body(stage: &Stage) -> Result<(), String> {
 async fn ask_for_webhook(stage: &Stage) -> Result<(), String> {
     let mut asked = stage.requests[0].request.clone();
     asked.request_id.push_str("-webhook");
-    asked.webhook = Some(pb::Webhook { url: "https://example.com/hook".to_owned() });
-    expect(stage, asked, Code::InvalidArgument).await
+    asked.webhook = Some(pb::Webhook { url: "https://example.com/hook".to_owned(), updates: false });
+    expect(stage, asked, Code::FailedPrecondition).await
 }
 
 async fn expect(stage: &Stage, request: pb::SubmitRequest, code: Code) -> Result<(), String> {
