@@ -54,6 +54,8 @@ pub enum FaultKind {
     CancelIgnored,
     /// The link in the answer has expired already; the next one works.
     LinkExpired,
+    /// The link in the answer leads to where no provider keeps files.
+    LinkInside,
     /// The file's download answers 403.
     FileForbidden,
     /// The file's download is an HTML page with status 200.
@@ -68,6 +70,10 @@ pub enum FaultKind {
     FileEndless,
     /// The file is empty.
     FileEmpty,
+    /// The file is good and has so many MiB more: `code`, or 60.
+    FileLarge,
+    /// The file's download is a redirect to where no provider keeps files.
+    FileRedirectInside,
     /// No callback is sent, unless one that comes early.
     CallbackMissing,
     /// Each callback is sent three times.
@@ -150,7 +156,7 @@ pub struct Fault {
     /// How many fitting requests pass unharmed first.
     #[serde(default)]
     pub after: u32,
-    /// Kling's error code, or fal's HTTP status.
+    /// Kling's error code, fal's HTTP status, or the size of a large file.
     #[serde(default)]
     pub code: Option<u32>,
 }
@@ -204,14 +210,16 @@ impl FaultKind {
     pub fn moment(self) -> Moment {
         match self {
             Self::UnknownStatus => Moment::Poll,
-            Self::LinkExpired => Moment::Result,
+            Self::LinkExpired | Self::LinkInside => Moment::Result,
             Self::FileForbidden
             | Self::FileHtml
             | Self::FileTruncated
             | Self::FileCut
             | Self::FileWrongLength
             | Self::FileEndless
-            | Self::FileEmpty => Moment::Download,
+            | Self::FileEmpty
+            | Self::FileLarge
+            | Self::FileRedirectInside => Moment::Download,
             _ => Moment::Create,
         }
     }

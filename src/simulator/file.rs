@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, LOCATION};
 use axum::http::{HeaderValue, Response};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -14,11 +14,17 @@ use ring::hmac;
 use super::account::hex;
 use super::answer::{Answer, Call, with_type};
 use super::book::{Ending, Job, Stage};
-use super::faults::{FaultKind, Moment};
+use super::faults::{FaultKind, Moment, Strike};
 use super::world::{World, now};
+
+/// Where clouds tell their machines secrets: no provider keeps files there.
+const INSIDE: &str = "http://169.254.169.254/latest/meta-data/video.mp4";
 
 /// A fresh link to a job's file.
 pub(crate) fn issue(world: &World, job: &Job) -> String {
+    if world.job_fault(job, Moment::Result, |kind| kind == FaultKind::LinkInside).is_some() {
+        return INSIDE.to_owned();
+    }
     let expired = world.job_fault(job, Moment::Result, |kind| kind == FaultKind::LinkExpired).is_some();
     let stem = format!("{}-{}", now(), u8::from(expired));
     format!("{}/files/{}/{stem}-{}.mp4", job.origin, job.id, seal(world, &job.id, &stem))
@@ -34,7 +40,8 @@ pub(crate) async fn serve(world: &Arc<World>, call: &Call, id: &str, name: &str)
     let Some(job) = job.filter(|job| job.stage(now()) == Stage::Ended && job.ending() == Ending::Success) else {
         return Answer::Reply(with_type(404, "application/xml", "<Error><Code>NoSuchKey</Code></Error>"));
     };
-    let fault = world.job_fault(&job, Moment::Download, |_| true).map(|strike| strike.kind);
+    let strike = world.job_fault(&job, Moment::Download, |_| true);
+    let fault = strike.map(|strike| strike.kind);
     if !link_is_good(world, id, name) || matches!(fault, Some(FaultKind::FileForbidden | FaultKind::Refuse)) {
         return Answer::Reply(with_type(403, "application/xml", "<Error><Code>AccessDenied</Code></Error>"));
     }
@@ -42,10 +49,10 @@ pub(crate) async fn serve(world: &Arc<World>, call: &Call, id: &str, name: &str)
         return Answer::Reply(with_type(500, "text/plain", "the clip cannot be drawn"));
     };
     let answer = Answer::Reply(video(&clip, clip.len()));
-    match fault {
+    match strike {
         None => answer,
         Some(_) if call.method == axum::http::Method::HEAD => answer,
-        Some(kind) => spoilt(world, kind, clip, answer),
+        Some(strike) => spoilt(world, strike, clip, answer),
     }
 }
 
@@ -66,9 +73,9 @@ fn sized(mut response: Response<Body>, length: usize) -> Response<Body> {
     response
 }
 
-fn spoilt(world: &Arc<World>, kind: FaultKind, clip: Bytes, good: Answer) -> Answer {
+fn spoilt(world: &Arc<World>, strike: Strike, clip: Bytes, good: Answer) -> Answer {
     let half = clip.slice(..clip.len() / 2);
-    match kind {
+    match strike.kind {
         FaultKind::FileHtml => Answer::Reply(with_type(200, "text/html", "<html><body>Please sign in</body></html>")),
         FaultKind::FileTruncated => Answer::Reply(video(&half, half.len())),
         FaultKind::FileEmpty => Answer::Reply(video(&Bytes::new(), 0)),
@@ -77,9 +84,15 @@ fn spoilt(world: &Arc<World>, kind: FaultKind, clip: Bytes, good: Answer) -> Ans
             let announced = clip.len() + 1_000;
             Answer::Reply(sized(broken_off(clip), announced))
         }
+        FaultKind::FileLarge => Answer::Reply(large(clip, strike.code.unwrap_or(60))),
+        FaultKind::FileRedirectInside => {
+            let mut response = with_type(302, "text/plain", "over there");
+            response.headers_mut().insert(LOCATION, HeaderValue::from_static(INSIDE));
+            Answer::Reply(response)
+        }
         FaultKind::FileEndless => Answer::Reply(endless(world, clip)),
         FaultKind::Error => Answer::Reply(with_type(503, "text/plain", "slow down")),
-        _ => World::spoil(good, Some(super::faults::Strike { kind, code: None }), Answer::edge_page),
+        kind => World::spoil(good, Some(Strike { kind, code: None }), Answer::edge_page),
     }
 }
 
@@ -87,6 +100,18 @@ fn spoilt(world: &Arc<World>, kind: FaultKind, clip: Bytes, good: Answer) -> Ans
 fn broken_off(bytes: Bytes) -> Response<Body> {
     let pieces = stream::iter([Ok(bytes), Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))]);
     with_type(200, "video/mp4", Body::from_stream(pieces))
+}
+
+/// The clip and a box of nothing after it, which players skip: at most 3 GiB.
+fn large(clip: Bytes, mebibytes: u32) -> Response<Body> {
+    let mebibytes = mebibytes.clamp(1, 3072);
+    let header = [&(mebibytes << 20).to_be_bytes()[..], b"free"].concat();
+    let length = clip.len() + ((mebibytes as usize) << 20);
+    let zeros = Bytes::from_static(&[0; 65_536]);
+    let first = zeros.slice(header.len()..);
+    let rest = (1..mebibytes * 16).map(move |_| zeros.clone());
+    let pieces = [clip, header.into(), first].into_iter().chain(rest).map(Ok::<_, std::io::Error>);
+    sized(with_type(200, "video/mp4", Body::from_stream(stream::iter(pieces))), length)
 }
 
 /// The clip, and zeros after it until the client or the simulator goes away.

@@ -3,6 +3,7 @@
 //! gRPC to it.
 
 mod admission;
+mod artifacts;
 mod callbacks;
 mod cancel;
 #[path = "../common/mod.rs"]

@@ -2,7 +2,10 @@
 //! and tokens that were never given out.
 
 use bytes::{Buf, BufMut, Bytes};
-use pb::{CancelTaskRequest, DownloadVideoRequest, GetTaskRequest, ListTasksRequest, TaskFilter, WatchRequest};
+use pb::{
+    CancelTaskRequest, DownloadVideoRequest, GetDownloadLinkRequest, GetTaskRequest, ListTasksRequest, TaskFilter,
+    WatchRequest,
+};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Request, Status};
 use videogen::api::pb;
@@ -124,6 +127,10 @@ async fn an_id_that_cannot_be_one_is_an_id_that_no_task_has() {
             client.get_task(GetTaskRequest { task_id: task_id.clone() }).await.map(drop),
             client.cancel_task(CancelTaskRequest { task_id: task_id.clone() }).await.map(drop),
             client.download_video(DownloadVideoRequest { task_id: task_id.clone(), offset: 0 }).await.map(drop),
+            client
+                .get_download_link(GetDownloadLinkRequest { task_id: task_id.clone(), lifetime: None })
+                .await
+                .map(drop),
             client.watch(watch).await.map(drop),
         ];
         for answer in answers {
