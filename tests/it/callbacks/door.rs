@@ -15,7 +15,7 @@ use videogen::simulator::Settings;
 use super::{NO_POLLS, SECRET, reachable};
 use crate::house::{House, prompted, quick, within};
 
-type Headers = Vec<(&'static str, String)>;
+pub(super) type Headers = Vec<(&'static str, String)>;
 
 fn now_s() -> u64 {
     Clock::system().now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -62,7 +62,7 @@ fn without(mut headers: Headers, name: &str) -> Headers {
     headers
 }
 
-async fn call(method: Method, url: &str, headers: &Headers, body: &str) -> (u16, String) {
+pub(super) async fn call(method: Method, url: &str, headers: &Headers, body: &str) -> (u16, String) {
     let mut request = reqwest::Client::builder().no_proxy().build().unwrap().request(method, url);
     for (name, value) in headers {
         request = request.header(*name, value);
@@ -79,7 +79,7 @@ async fn counted(house: &House, outcome: &str) -> u64 {
 }
 
 /// A running job that never ends by itself, and where it calls back.
-async fn running(house: &mut House, model: &str, directive: &str) -> (pb::Task, String) {
+pub(super) async fn running(house: &mut House, model: &str, directive: &str) -> (pb::Task, String) {
     let task = house.submit(prompted(model, &format!("a kite {directive}"))).await;
     let wanted = if directive.contains("accept_") { TaskState::Reconciling } else { TaskState::Running };
     let task = house.until(&task.id, |task| task.state() == wanted).await;

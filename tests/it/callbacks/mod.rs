@@ -1,6 +1,7 @@
 //! Callbacks, through the real door: signed and unsigned, lost, doubled, early and
 //! forged.
 
+mod abuse;
 mod adoption;
 mod alone;
 mod door;

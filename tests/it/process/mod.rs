@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod crash;
 mod drain;
+mod flood;
 mod full_disk;
 mod poison;
 mod recovery;

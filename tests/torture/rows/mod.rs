@@ -1,6 +1,7 @@
 //! Every row, each in a file of its own. A new one is a file, a `mod` and a place
 //! in the list.
 
+mod callbacks;
 mod full_disk;
 mod io_errors;
 mod kills;
@@ -27,6 +28,7 @@ pub const ALL: &[Row] = &[
     network::AT_KLING,
     network::AT_FAL,
     watch::ROW,
+    callbacks::ROW,
 ];
 
 /// What a row needs and this machine has not.
