@@ -1,6 +1,7 @@
 //! Hours in milliseconds: the supervisor on paused time, with the real ledger,
 //! the real store and a provider that does as it is told.
 
+mod callbacks;
 mod fickle;
 mod held;
 mod provider;
