@@ -271,6 +271,9 @@ pub fn process_environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
+/// A bucket takes 10,000 parts of a file, and ours have 5 MiB.
+const MAX_VIDEO_BYTES: u64 = 40 << 30;
+
 type Variables = BTreeMap<String, String>;
 
 fn loopback(port: u16) -> SocketAddr {
@@ -359,6 +362,11 @@ fn read_archive(mut section: Section, variables: &Variables) -> Result<Archive, 
         return Err(section.wrong("endpoint", "begins with http://, which takes archive.allow_http = true"));
     }
     let max_video = section.bytes("max_video")?.unwrap_or(2 << 30);
+    if !(1..=MAX_VIDEO_BYTES).contains(&max_video) {
+        return Err(
+            section.wrong("max_video", "must be above 0 and at most 40GiB, which is as many parts as a bucket takes")
+        );
+    }
     let limit = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
     let idle_timeout = section.duration("idle_timeout")?.unwrap_or(Duration::from_secs(30));
     let fetch_timeout = section.duration("fetch_timeout")?.unwrap_or(Duration::from_secs(30 * 60));

@@ -65,6 +65,7 @@ fn a_mistake_in_the_file_is_named_by_its_key() {
         ("[archive]\nurl = 's3://b'\nendpoint = 'https://a:b@s3.example'".into(), "archive.endpoint"),
         ("[archive]\nallow_http = 'yes'".into(), "archive.allow_http"),
         ("[archive]\nmax_video = 5".into(), "archive.max_video"),
+        ("[archive]\nmax_video = '41GiB'".into(), "archive.max_video"),
         ("[archive]\nidle_timeout = '1ms'".into(), "archive.idle_timeout"),
         ("[archive]\nfetch_timeout = '2d'".into(), "archive.fetch_timeout"),
         ("[polling]\nmin_interval = '0s'".into(), "polling.min_interval"),

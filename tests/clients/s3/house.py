@@ -24,9 +24,9 @@ PATIENCE = 60
 KEYS = {"AWS_ACCESS_KEY_ID": "key-of-the-test", "AWS_SECRET_ACCESS_KEY": "secret-of-the-test", "AWS_REGION": "eu-west-1"}
 
 
-def until(what, holds):
+def until(what, holds, patience=PATIENCE):
     """Waits for something that nobody announces."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         found = holds()
         if found:
@@ -38,11 +38,20 @@ def until(what, holds):
 class House:
     """Everything, in a temporary folder."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, archive=None):
+        """`archive` makes the settings of another archive than moto's from the folder's name."""
         self.binary = binary
         self.folder = pathlib.Path(tempfile.mkdtemp())
         self.processes = []
         self.environment = {**os.environ, **KEYS}
+        self.archive = archive(self.folder) if archive else self.start_s3()
+        simulator = [binary, "simulator", "--listen", "127.0.0.1:0", "--short-side", "96"]
+        simulator += ["--ledger", str(self.folder / "ledger.jsonl")]
+        self.simulator = self.spawn("simulator", simulator, r"listening simulator=(\S+)")
+        self.start()
+
+    def start_s3(self):
+        """Starts moto with an empty bucket; returns the settings that lead there."""
         moto = [os.path.join(os.path.dirname(sys.executable), "moto_server"), "-H", "127.0.0.1", "-p", "0"]
         address = self.spawn("moto", moto, r"Running on http://(\S+)")
         self.proxy = Proxy(address)
@@ -55,9 +64,11 @@ class House:
             config=Config(s3={"addressing_style": "path"}),
         )
         self.s3.create_bucket(Bucket="videos")
-        simulator = [binary, "simulator", "--listen", "127.0.0.1:0", "--short-side", "96", "--ledger", str(self.folder / "ledger.jsonl")]
-        self.simulator = self.spawn("simulator", simulator, r"listening simulator=(\S+)")
-        self.start()
+        return {
+            "ARCHIVE__URL": "s3://videos/kept here/2026",
+            "ARCHIVE__ENDPOINT": self.proxy.url,
+            "ARCHIVE__ALLOW_HTTP": "true",
+        }
 
     def spawn(self, name, command, pattern):
         """Starts a process and waits for the line that tells its address."""
@@ -80,9 +91,7 @@ class House:
             "SERVER__CALLBACK_LISTEN": "127.0.0.1:0",
             "SERVER__ADMIN_LISTEN": "127.0.0.1:0",
             "STORE__PATH": str(self.folder / "store"),
-            "ARCHIVE__URL": "s3://videos/kept here/2026",
-            "ARCHIVE__ENDPOINT": self.proxy.url,
-            "ARCHIVE__ALLOW_HTTP": "true",
+            **self.archive,
             "POLLING__MIN_INTERVAL": "100ms",
             "POLLING__MAX_INTERVAL": "500ms",
             "NETWORK__ALLOW": "127.0.0.0/8",
@@ -109,7 +118,7 @@ class House:
             if process.poll() is None:
                 process.kill()
             process.wait()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def command(self, *arguments, code=0):
         """Runs a command of the binary that must end with this code; returns what it printed."""
@@ -128,10 +137,10 @@ class House:
         """The task as it stands."""
         return self.client.GetTask(pb.GetTaskRequest(task_id=task_id)).task
 
-    def becomes(self, task_id, state):
+    def becomes(self, task_id, state, patience=PATIENCE):
         """Waits until the task is in this state."""
         wanted = pb.TaskState.Value(f"TASK_STATE_{state}")
-        until(f"{task_id} to be {state}", lambda: self.task(task_id).state == wanted)
+        until(f"{task_id} to be {state}", lambda: self.task(task_id).state == wanted, patience)
         return self.task(task_id)
 
     def download(self, task_id, offset=0):
