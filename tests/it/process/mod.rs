@@ -14,3 +14,4 @@ mod recovery;
 mod secrets;
 mod server;
 mod start;
+mod webhooks;

@@ -18,7 +18,9 @@ use crate::house::{request, text};
 const KLING_KEY: &str = "canary-kling-4f1d7a";
 const FAL_KEY: &str = "canary-fal-90c2e6:5b7a";
 const PROMPT: &str = "a canary of the colour x7q2z";
-const CANARIES: [&str; 4] = ["canary-kling", "canary-fal", "90c2e6", "x7q2z"];
+const WEBHOOK_SECRET: &str = "whsec_Y2FuYXJ5LXNlY3JldC1vZi1vdXItb3duLXdlYmhvb2tz";
+const WEBHOOK_TOKEN: &str = "canary-token-77d0e1";
+const CANARIES: [&str; 6] = ["canary-kling", "canary-fal", "90c2e6", "x7q2z", "Y2FuYXJ5LXNlY3JldC", "77d0e1"];
 
 /// A place whose keys come from the environment and from a file, with a server
 /// that tells everything it has to tell.
@@ -122,4 +124,37 @@ async fn the_settings_are_shown_without_their_secrets() {
     for shown in ["env = \"CANARY\"", "fal.key", "********", "shutdown_grace = \"20s\""] {
         assert!(ended.stdout.contains(shown), "{shown} is missing in:\n{}", ended.stdout);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_secret_of_our_events_nor_the_token_of_a_receiver_is_told() {
+    let site = site(simulator::Settings::quick(Duration::from_millis(200))).await;
+    // Nobody listens there: the tries fail, and are told of.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let common = format!("http://{nobody}/{WEBHOOK_TOKEN}?token={WEBHOOK_TOKEN}");
+    site.edit("[store]", &format!("[webhooks]\nurl = \"{common}\"\nsecret = \"{WEBHOOK_SECRET}\"\n\n[store]"));
+    let shown = site.spawn("config").ended().await;
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert!(shown.stdout.contains(&format!("url = \"http://{nobody}/********\"")), "{}", shown.stdout);
+    holds_no_canary(&format!("{}{}", shown.stdout, shown.stderr));
+
+    let mut server = site.start().await;
+    let own = pb::Webhook { url: format!("http://{nobody}/own?token={WEBHOOK_TOKEN}"), updates: true };
+    for webhook in [None, Some(own)] {
+        let task = server.submit(pb::SubmitRequest { webhook, ..prompt("kling/kling-3.0", "") }).await;
+        let end = server.until_task(&task.id, |task| task.state() == TaskState::Succeeded).await;
+        holds_no_canary(&format!("{:?} {:?} {:?}", end.history, end.warnings, end.attempts));
+    }
+    let request = pb::ListWebhookDeliveriesRequest::default();
+    let waiting = loop {
+        let page = server.client.list_webhook_deliveries(request.clone()).await.unwrap().into_inner();
+        if page.deliveries.iter().filter(|delivery| delivery.tries > 0).count() >= 2 {
+            break page.deliveries;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    holds_no_canary(&format!("{waiting:?}"));
+    let ended = server.stop().await;
+    assert!(ended.stderr.contains("not told yet"), "the tries are told of:\n{}", ended.stderr);
+    holds_no_canary(&ended.stderr);
 }
