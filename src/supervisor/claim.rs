@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Duration, Instant};
-use tracing::{info, warn};
+use tokio::time::Duration;
+use tracing::{debug, info, warn};
 
 use super::account::Account;
 use super::drive::{Again, Driver};
@@ -45,10 +45,6 @@ impl Driver {
             if attempt.job.is_some() || !matches!(attempt.outcome, AttemptOutcome::Pending | AttemptOutcome::Unknown) {
                 continue;
             }
-            if let Some(wait) = self.rationed(task, account) {
-                self.ledger.claim(task.id, claim);
-                return Ok(Claims::Unsettled(wait));
-            }
             match self.look_into(task, account, &claim).await? {
                 Claimed::Ours(job, observation) => {
                     return Ok(Claims::Adopted(self.adopt(task, attempt, job, observation).await?));
@@ -59,9 +55,12 @@ impl Driver {
                 }
                 // One that has ended may wait for the look-ups.
                 Claimed::Unknown(_) if !task.is_open() => {}
+                // Not counted as trouble of the account's: a stranger's job may be denied for
+                // ever, and must not use up the retries of everybody else.
                 Claimed::Unknown(trouble) => {
+                    debug!(%trouble, "whether a claimed job is ours was not told");
                     self.ledger.claim(task.id, claim);
-                    unsettled = Claims::Unsettled(self.wait_out(task, &trouble));
+                    unsettled = Claims::Unsettled(self.polling.max_interval.mul_f64(1.0 - 0.5 * self.clock.jitter()));
                 }
             }
         }
@@ -104,13 +103,5 @@ impl Driver {
         }
         self.settle_slots(&now);
         Ok(self.rest(&now))
-    }
-
-    /// A poll told something about a job: whether callbacks tell the ends of jobs is
-    /// learnt from it.
-    pub(super) fn learn(&self, task: &Task, account: &Account, observation: &Observation, called: bool) {
-        if matches!(observation, Observation::Succeeded { .. } | Observation::Failed { .. }) {
-            account.trust.ended(task.id, called, Instant::now(), |id| self.ledger.take_heard(id));
-        }
     }
 }

@@ -17,7 +17,6 @@ use super::fetches::Fetches;
 use super::hand::Hand;
 use super::hold::is_of_the_account;
 use super::limits::Slots;
-use super::trust;
 use crate::archive::Archive;
 use crate::catalog::{Catalog, Model};
 use crate::clock::{Clock, since};
@@ -26,10 +25,10 @@ use crate::ledger::{Ledger, LedgerError, Recorded};
 use crate::providers::contract::{Created, Order, Trouble};
 use crate::store::inputs::Inputs;
 use crate::task::backoff::{self, Polling};
-use crate::task::event::{Event, Observation};
+use crate::task::event::Event;
 use crate::task::id::{AccountName, TaskId};
 use crate::task::machine::{self, Action};
-use crate::task::state::{CancelOutcome, State, Task};
+use crate::task::state::{State, Task};
 use crate::wire::capability::CallbackAddresses;
 
 /// How long a task without a slot waits before it asks again by itself. It is
@@ -247,82 +246,6 @@ impl Driver {
         })
     }
 
-    async fn poll(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
-        if let Some(wait) = self.rationed(task, account) {
-            return Ok(Some(within_recovery(task, self.clock.now(), wait)));
-        }
-        let called = self.ledger.take_heard(task.id);
-        match self.ask(task, account).await {
-            Some(Ok(observation)) => {
-                self.learn(task, account, &observation, called);
-                self.record(task, Event::Observed(observation)).await
-            }
-            Some(Err(trouble)) => {
-                if called {
-                    self.ledger.heard(task.id);
-                }
-                Ok(Some(self.wait_out(task, &trouble)))
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// Asks after the task's job. Nothing when the process is ending.
-    pub(super) async fn ask(&self, task: &Task, account: &Account) -> Option<Result<Observation, Trouble>> {
-        let job = task.job.clone()?;
-        failpoint!("poll.asked");
-        let answer = match self.hand.suspicion(task.id) {
-            Some(_) => {
-                self.waiting(task.id, self.stop.run_until_cancelled(account.turn())).await?;
-                self.stop.run_until_cancelled(account.poll_alone(job)).await?
-            }
-            None => self.waiting(task.id, self.stop.run_until_cancelled(account.poll(task.id, job))).await?,
-        };
-        failpoint!("poll.answered");
-        let word = match &answer {
-            Ok(Observation::Pending(_)) => "pending",
-            Ok(Observation::Succeeded { .. }) => "succeeded",
-            Ok(Observation::Failed { .. }) => "failed",
-            Ok(Observation::Missing) => "missing",
-            Err(_) => "trouble",
-        };
-        metrics::counter!("videogen_polls_total", "outcome" => word).increment(1);
-        if let Err(trouble) = self.heard(task, account, &answer).await {
-            warn!(%trouble, "whether the account is held could not be put on record");
-        }
-        Some(answer)
-    }
-
-    /// Passes the wish to cancel on, where the provider can do something about it.
-    async fn cancel(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
-        let Some(job) = &task.job else { return Ok(Some(Duration::ZERO)) };
-        if !account.provider.abilities().cancels {
-            return self.record(task, Event::CancelAnswered(CancelOutcome::NotSupported)).await;
-        }
-        self.waiting(task.id, account.turn()).await;
-        match account.provider.cancel(job).await {
-            Ok(outcome) => self.record(task, Event::CancelAnswered(outcome)).await,
-            // Whether or not the provider can be told to stop, the job is followed.
-            Err(trouble) => {
-                debug!(%trouble, "the provider could not be asked to cancel");
-                self.poll(task, account).await
-            }
-        }
-    }
-
-    /// The time is over: a running job is asked after one last time.
-    async fn expire(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
-        let mut task = Arc::clone(task);
-        if task.state == State::Running
-            && let Some(Ok(observation)) = self.ask(&task, account).await
-        {
-            let (Recorded::Task(now) | Recorded::NotAllowed(now)) =
-                self.ledger.record(&task, &Event::Observed(observation)).await?;
-            task = now;
-        }
-        self.record(&task, Event::DeadlinePassed).await
-    }
-
     /// Records an event and says when the task wants to be looked at again.
     pub(super) async fn record(&self, task: &Arc<Task>, event: Event) -> Result<Again, LedgerError> {
         let task = self.note(task, event).await?;
@@ -361,14 +284,6 @@ impl Driver {
                 Some(self.thinned(task, plain, jitter).min(since(task.deadline, now)))
             }
         }
-    }
-
-    /// The delay of a poll while callbacks do the telling.
-    fn thinned(&self, task: &Task, plain: Duration, jitter: f64) -> Duration {
-        let Some(account) = self.accounts.get(&task.submission.account) else { return plain };
-        let weight = account.trust.weight(Instant::now(), |id| self.ledger.take_heard(id));
-        let longest = self.polling.max_interval * trust::LONGEST;
-        trust::thinned(plain, longest.mul_f64(1.0 - 0.1 * jitter), weight)
     }
 
     /// The rest after a call that told nothing: it grows with each in a row.

@@ -9,6 +9,7 @@ pub mod circuit;
 mod claim;
 mod drive;
 mod fetches;
+mod follow;
 pub mod hand;
 mod hold;
 mod images;
