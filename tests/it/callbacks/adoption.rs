@@ -58,3 +58,13 @@ async fn a_callback_that_comes_before_the_creates_answer_is_not_lost() {
         assert_eq!(house.bought(), 3);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_callback_claims_waits_until_the_provider_can_be_asked() {
+    let mut house = reachable(quick(Duration::from_millis(300)), &[NO_HISTORY]).await;
+    let prompt = "a kite [sim:accept_drop] [sim:poll.error*3]";
+    let task = house.submit(prompted("fal/fal-ai/veo3.1", prompt)).await;
+    let end = house.finished(&task.id).await;
+    assert_eq!(end.state(), TaskState::Succeeded, "{:?}", end.failure);
+    assert_eq!((end.attempts.len(), house.bought()), (1, 1));
+}

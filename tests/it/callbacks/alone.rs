@@ -58,3 +58,20 @@ async fn a_task_is_final_within_a_second_of_the_only_thing_that_tells_its_end() 
         assert!((0..1000).contains(&median), "{name}: {delays:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_given_out_before_a_restart_still_holds() {
+    let mut house = reachable(quick(Duration::from_secs(3)), &NO_POLLS).await;
+    let mut ids = Vec::new();
+    for model in ["kling/kling-3.0", "kling/kling-v2-6", "fal/fal-ai/veo3.1"] {
+        let task = house.submit(prompted(model, "a kite [sim:callback_first]")).await;
+        ids.push(house.until(&task.id, |task| task.state() == TaskState::Running).await.id);
+    }
+    let (_, foundations) = house.drain().await;
+    let mut house = foundations.rebuild().await;
+    for id in ids {
+        let end = house.finished(&id).await;
+        assert_eq!(end.state(), TaskState::Succeeded, "{}: {:?}", end.model, end.failure);
+    }
+    assert_eq!(house.bought(), 3);
+}
