@@ -14,6 +14,7 @@ pub(crate) mod dice;
 mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod images;
 pub mod ledger;
 pub mod network;
 pub mod outbox;

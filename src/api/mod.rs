@@ -133,6 +133,8 @@ impl pb::video_gen_server::VideoGen for Service {
         failpoint!("submit.arrived");
         let submission = house.judge().submission(request)?;
         if validate_only {
+            let looked = house.ledger.look_at_images(submission).await;
+            let submission = looked.map_err(|error| status::ledger(&error))?;
             let task = Some(render::submitted(&submission));
             return Ok(Response::new(pb::SubmitResponse { task }));
         }

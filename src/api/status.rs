@@ -10,6 +10,7 @@ use tracing::error;
 
 use crate::archive::ReadError;
 use crate::catalog::{Violation, ViolationKind};
+use crate::images::Finding;
 use crate::ledger::LedgerError;
 use crate::ledger::admission::Refusal;
 use crate::store::contract::StoreError;
@@ -240,6 +241,14 @@ pub fn ledger(error: &LedgerError) -> Status {
             let mut answer = Answer::new(Code::ResourceExhausted, "WATCH_LIMIT", "too many watches are open");
             answer.details.add_quota_failure_violation("watches", "too many are open");
             answer.retry(Duration::from_secs(5)).status()
+        }
+        LedgerError::ImagesRefused(findings) => {
+            let violation = |Finding { field, message }: &Finding| Violation {
+                field: field.clone(),
+                message: message.clone(),
+                kind: ViolationKind::Invalid,
+            };
+            fields(&findings.iter().map(violation).collect::<Vec<_>>(), None)
         }
         LedgerError::Input(error) => {
             error!(%error, "an image could not be kept");

@@ -15,8 +15,9 @@ use crate::api::accounts::{Accounts, Offer};
 use crate::archive::{Archive, ArchiveSettings};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{self, Account, Secret, Settings};
+use crate::config::{self, Account, ImageCheck, Secret, Settings};
 use crate::failpoint::hastened;
+use crate::images::{Check, Images};
 use crate::ledger::Ledger;
 use crate::ledger::admission::Admission;
 use crate::ledger::announce::Announcing;
@@ -77,6 +78,8 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
     let inputs = Arc::new(inputs.map_err(|error| StartError(format!("store.path: inputs: {error}")))?);
     let ledger = ledger.with_admission(Arc::clone(&admission)).with_inputs(Arc::clone(&inputs));
     let ledger = ledger.with_announcing(announcing(settings, &receivers));
+    let images = Arc::new(images(settings, guard.clone(), &catalog)?);
+    let ledger = ledger.with_images(Arc::clone(&images));
     let ledger = Arc::new(ledger);
     let places = Places {
         store: settings.store.path.clone(),
@@ -92,6 +95,8 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
         ledger: Arc::clone(&ledger),
         archive,
         inputs: Some(inputs),
+        images: Some(images),
+        image_patience: settings.submit.image_patience,
         catalog: Arc::clone(&catalog),
         accounts,
         polling: Polling {
@@ -125,6 +130,14 @@ pub(super) async fn assemble(settings: &Settings, admission: Arc<Admission>) -> 
         shelf,
         remover,
     })
+}
+
+fn images(settings: &Settings, guard: Guard, catalog: &Arc<Catalog>) -> Result<Images, StartError> {
+    let check = match settings.submit.image_check {
+        ImageCheck::Fetch => Check::Fetch,
+        ImageCheck::Address => Check::Address,
+    };
+    Images::new(check, guard, Arc::clone(catalog)).map_err(|error| StartError(format!("submit.image_check: {error}")))
 }
 
 fn catalog(path: Option<&PathBuf>) -> Result<Catalog, StartError> {

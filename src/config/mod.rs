@@ -141,6 +141,29 @@ pub struct Submit {
     pub disk_reserve: Option<u64>,
     /// Nothing new is taken in while this many tasks are open.
     pub max_open_tasks: u32,
+    /// Whether what is behind an image's link is looked at, or its address alone.
+    pub image_check: ImageCheck,
+    /// How long a task waits for an image that cannot be fetched.
+    pub image_patience: Duration,
+}
+
+/// How images behind links are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageCheck {
+    /// `fetch`
+    Fetch,
+    /// `address`
+    Address,
+}
+
+impl ImageCheck {
+    /// The word in the settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Address => "address",
+        }
+    }
 }
 
 /// Where backups go, and when.
@@ -408,8 +431,17 @@ fn read_submit(mut section: Section, variables: &Variables) -> Result<Submit, Co
     }
     let disk_reserve = section.bytes("disk_reserve")?;
     let max_open_tasks = section.count("max_open_tasks")?.unwrap_or(1_000_000);
+    let image_check = match section.text("image_check")?.as_deref() {
+        None | Some("fetch") => ImageCheck::Fetch,
+        Some("address") => ImageCheck::Address,
+        Some(_) => return Err(section.wrong("image_check", "expected \"fetch\" or \"address\"")),
+    };
+    let image_patience = section.duration("image_patience")?.unwrap_or(Duration::from_secs(3600));
+    if image_patience > Duration::from_secs(24 * 3600) {
+        return Err(section.wrong("image_patience", "must be at most 24h"));
+    }
     section.finish(variables)?;
-    Ok(Submit { unknown_window, disk_reserve, max_open_tasks })
+    Ok(Submit { unknown_window, disk_reserve, max_open_tasks, image_check, image_patience })
 }
 
 fn read_backup(mut section: Section, variables: &Variables) -> Result<Backup, ConfigError> {

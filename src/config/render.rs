@@ -69,6 +69,8 @@ pub(super) fn render(settings: &Settings) -> String {
     page.text("unknown_window", format_duration(submit.unknown_window));
     page.text_or_unset("disk_reserve", submit.disk_reserve.map(format_bytes));
     page.value("max_open_tasks", Value::Integer(submit.max_open_tasks.into()));
+    page.text("image_check", submit.image_check.as_str());
+    page.text("image_patience", format_duration(submit.image_patience));
     page.table("[backup]");
     page.text_or_unset("path", backup.path.as_deref().map(Path::display));
     page.text_or_unset("every", backup.every.map(format_duration));

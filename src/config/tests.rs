@@ -79,6 +79,8 @@ fn a_mistake_in_the_file_is_named_by_its_key() {
         ("[submit]\ndisk_reserve = '5GB'".into(), "submit.disk_reserve"),
         ("[submit]\nmax_open_tasks = 0".into(), "submit.max_open_tasks"),
         ("[submit]\nmax_open_tasks = 1.5".into(), "submit.max_open_tasks"),
+        ("[submit]\nimage_check = 'never'".into(), "submit.image_check"),
+        ("[submit]\nimage_patience = '25h'".into(), "submit.image_patience"),
         ("[backup]\nevery = '1h'".into(), "backup.every"),
         ("[backup]\npath = 'b'\nevery = '10ms'".into(), "backup.every"),
         ("[backup]\nkeep = 0".into(), "backup.keep"),

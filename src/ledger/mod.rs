@@ -18,13 +18,14 @@ use tracing::{error, info, warn};
 use crate::archive::{Archive, ReadError};
 use crate::clock::Clock;
 use crate::failpoint::failpoint;
+use crate::images::{Finding, Images, Verdict};
 use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
 use crate::store::inputs::{InputError, Inputs, Pinned};
 use crate::task::announcement::AnnouncementId;
 use crate::task::event::Event;
 use crate::task::id::{Revision, TaskId};
 use crate::task::machine::{self, Applied};
-use crate::task::spec::Submission;
+use crate::task::spec::{Submission, Warning};
 use crate::task::state::{State, Task};
 use admission::{Admission, Refusal};
 use announce::{Announcing, Telling};
@@ -35,6 +36,7 @@ pub struct Ledger {
     store: Arc<dyn TaskStore>,
     archive: Arc<Archive>,
     inputs: Option<Arc<Inputs>>,
+    images: Option<Arc<Images>>,
     clock: Clock,
     admission: Arc<Admission>,
     watchers: Arc<Watchers>,
@@ -111,6 +113,9 @@ pub enum LedgerError {
     /// Too many streams are open.
     #[error("too many watches are open")]
     WatchLimit,
+    /// Images of the request cannot be used.
+    #[error("images of the request cannot be used")]
+    ImagesRefused(Vec<Finding>),
     /// A picture of the request could not be kept.
     #[error(transparent)]
     Input(#[from] InputError),
@@ -123,14 +128,33 @@ impl Ledger {
     /// Opens the ledger over a store and the archive of its videos.
     pub fn new(store: Arc<dyn TaskStore>, archive: Arc<Archive>, clock: Clock) -> Self {
         let (admission, watchers, nudges, holds, unkept, heard) = Default::default();
-        let inputs = None;
+        let (inputs, images) = (None, None);
         let (announcing, telling) = Default::default();
-        Self { store, archive, inputs, clock, admission, watchers, nudges, holds, unkept, heard, announcing, telling }
+        Self {
+            store,
+            archive,
+            inputs,
+            images,
+            clock,
+            admission,
+            watchers,
+            nudges,
+            holds,
+            unkept,
+            heard,
+            announcing,
+            telling,
+        }
     }
 
     /// The same ledger, with the files of the pictures that requests bring along.
     pub fn with_inputs(self, inputs: Arc<Inputs>) -> Self {
         Self { inputs: Some(inputs), ..self }
+    }
+
+    /// The same ledger, with somebody who looks at images behind links.
+    pub fn with_images(self, images: Arc<Images>) -> Self {
+        Self { images: Some(images), ..self }
     }
 
     /// The same ledger, with somebody who may refuse new tasks.
@@ -155,6 +179,8 @@ impl Ledger {
             }
         }
         refusal.map_or(Ok(()), |refusal| Err(refused(refusal)))?;
+        let submission = self.look_at_images(submission).await?;
+        failpoint!("submit.seen");
         let (submission, pinned) = self.keep_inputs(submission).await?;
         let task = Arc::new(machine::accept(self.clock.task_id(), Arc::new(submission), self.clock.now()));
         let _writing = self.watchers.writing(task.id);
@@ -173,6 +199,25 @@ impl Ledger {
             Creation::Created => Ok(Submitted { task, replayed: false }),
             other => known(other, fingerprint),
         }
+    }
+
+    /// Looks at the images of a request: those that cannot be used refuse it, those
+    /// that nobody can tell of now become warnings and are looked at again before
+    /// anything is bought.
+    pub async fn look_at_images(&self, mut submission: Submission) -> Result<Submission, LedgerError> {
+        let Some(images) = &self.images else { return Ok(submission) };
+        match images.look(&submission.spec).await {
+            Verdict::Good => {}
+            Verdict::Refused(findings) => return Err(LedgerError::ImagesRefused(findings)),
+            Verdict::Unclear(findings) => {
+                let warnings = findings.into_iter().map(|Finding { field, message }| Warning {
+                    field,
+                    message: format!("{message}; it is looked at again before anything is bought"),
+                });
+                submission.warnings.extend(warnings);
+            }
+        }
+        Ok(submission)
     }
 
     async fn keep_inputs(&self, submission: Submission) -> Result<(Submission, Option<Pinned>), LedgerError> {

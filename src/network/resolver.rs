@@ -14,20 +14,47 @@ use super::guard::{Forbidden, Guard};
 #[derive(Clone, Debug)]
 pub struct GuardedResolver {
     guard: Guard,
+    /// What names lead to in a test: one answer after another, the last for good.
+    #[cfg(test)]
+    script: Option<std::sync::Arc<std::sync::Mutex<Vec<SocketAddr>>>>,
 }
 
 impl GuardedResolver {
     /// A resolver that gives out what the guard permits.
     pub fn new(guard: Guard) -> Self {
-        Self { guard }
+        Self {
+            guard,
+            #[cfg(test)]
+            script: None,
+        }
+    }
+
+    /// A resolver whose names lead where the test says, as those of a hostile zone do.
+    #[cfg(test)]
+    pub fn scripted(guard: Guard, answers: &[&str]) -> Self {
+        let address = |answer: &&str| SocketAddr::new(answer.parse().expect("an address"), 0);
+        let script = answers.iter().rev().map(address).collect();
+        Self { guard, script: Some(std::sync::Arc::new(std::sync::Mutex::new(script))) }
+    }
+
+    #[cfg(test)]
+    fn answer(&self) -> Option<SocketAddr> {
+        let mut script = self.script.as_ref()?.lock().expect("no test panics here");
+        if script.len() > 1 { script.pop() } else { script.last().copied() }
     }
 }
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.guard.clone();
+        #[cfg(test)]
+        let answer = self.answer();
         Box::pin(async move {
             let name = name.as_str();
+            #[cfg(test)]
+            if let Some(answer) = answer {
+                return Ok(Box::new(permitted(&guard, name, [answer].into_iter())?.into_iter()) as Addrs);
+            }
             let found = tokio::net::lookup_host((name, 0)).await?;
             let permitted = permitted(&guard, name, found)?;
             Ok(Box::new(permitted.into_iter()) as Addrs)

@@ -21,6 +21,7 @@ use crate::archive::Archive;
 use crate::catalog::{Catalog, Model};
 use crate::clock::{Clock, since};
 use crate::failpoint::{failpoint, hastened};
+use crate::images::Images;
 use crate::ledger::{Ledger, LedgerError, Recorded};
 use crate::providers::contract::{Created, Order, Trouble};
 use crate::store::inputs::Inputs;
@@ -44,6 +45,8 @@ pub(super) struct Driver {
     pub(super) ledger: Arc<Ledger>,
     pub(super) archive: Arc<Archive>,
     pub(super) inputs: Option<Arc<Inputs>>,
+    pub(super) images: Option<Arc<Images>>,
+    pub(super) image_patience: Duration,
     pub(super) catalog: Arc<Catalog>,
     pub(super) accounts: HashMap<AccountName, Account>,
     pub(super) polling: Polling,
@@ -146,6 +149,9 @@ impl Driver {
             return Ok(Some(SLOT_BACKSTOP));
         }
         failpoint!("queue.claimed");
+        if let Some(again) = self.images_in_the_way(task).await? {
+            return Ok(again);
+        }
         self.create(task, account, Event::CreateStarted).await
     }
 

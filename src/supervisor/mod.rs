@@ -42,6 +42,7 @@ use schedule::Schedule;
 use crate::archive::Archive;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::images::Images;
 use crate::ledger::{Ledger, LedgerError};
 use crate::providers::contract::Provider;
 use crate::store::inputs::Inputs;
@@ -68,6 +69,10 @@ pub struct Parts {
     pub archive: Arc<Archive>,
     /// Where the pictures are that came with requests; none where none are kept in files.
     pub inputs: Option<Arc<Inputs>>,
+    /// Who looks at images behind links before a create; none to go without.
+    pub images: Option<Arc<Images>>,
+    /// How long a task waits for an image that cannot be fetched.
+    pub image_patience: Duration,
     /// What the models take.
     pub catalog: Arc<Catalog>,
     /// The accounts by name.
@@ -137,6 +142,8 @@ impl Supervisor {
             ledger: parts.ledger,
             archive: parts.archive,
             inputs: parts.inputs,
+            images: parts.images,
+            image_patience: parts.image_patience,
             catalog: parts.catalog,
             accounts,
             polling: parts.polling,

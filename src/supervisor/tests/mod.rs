@@ -150,6 +150,8 @@ async fn start(
         ledger: Arc::clone(ledger),
         archive,
         inputs: None,
+        images: None,
+        image_patience: Duration::from_secs(3600),
         catalog: Arc::new(Catalog::built_in()),
         accounts: vec![AccountParts {
             name: AccountName::new("main"),
