@@ -45,6 +45,9 @@ pub enum FetchError {
     /// The link or a redirect leads to where we do not call.
     #[error("not called: {0}")]
     Forbidden(Forbidden),
+    /// The process is ending: nothing is wrong, and nothing of the file is left.
+    #[error("the process is ending")]
+    Stopped,
     /// Our storage cannot take it now: wait, nothing is lost.
     #[error("archive storage: {0}")]
     Storage(String),

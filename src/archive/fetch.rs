@@ -6,6 +6,7 @@ use bytes::Bytes;
 use object_store::WriteMultipart;
 use reqwest::Response;
 use ring::digest::{Context, SHA256};
+use tokio_util::sync::CancellationToken;
 
 use crate::failpoint::failpoint;
 use crate::task::id::TaskId;
@@ -20,13 +21,14 @@ impl Archive {
     /// name are durable; if it fails or is dropped, no file of that name has
     /// appeared or changed. An earlier file of the task is replaced.
     ///
-    /// Dropped in the middle, it leaves the parts that a bucket has been sent: those
-    /// are for the bucket's own rule on unfinished uploads.
-    pub async fn fetch(&self, task: TaskId, output: &Output) -> Result<Artifact, FetchError> {
+    /// Told to stop, it takes back what a bucket has been sent; dropped, it leaves
+    /// that to the bucket's own rule on unfinished uploads.
+    pub async fn fetch(&self, task: TaskId, output: &Output, stop: &CancellationToken) -> Result<Artifact, FetchError> {
         let limit = self.settings.total_timeout;
         let over = || FetchError::transient(format!("not done within {} s", limit.as_secs()));
         let mut file = Intake::new();
-        let received = tokio::time::timeout(limit, self.receive(task, output, &mut file)).await;
+        let received = tokio::time::timeout(limit, self.receive(task, output, &mut file));
+        let received = stop.run_until_cancelled(received).await.unwrap_or(Ok(Err(FetchError::Stopped)));
         match received.unwrap_or_else(|_| Err(over())) {
             Ok(artifact) => {
                 let published = tokio::time::timeout(limit, file.publish()).await;

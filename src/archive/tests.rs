@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt;
 use ring::digest::{SHA256, digest};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::network::Forbidden;
 use crate::task::state::{Artifact, Output};
@@ -54,7 +55,11 @@ impl Place {
     async fn fetch(&self, url: String) -> Result<Artifact, FetchError> {
         let archive = self.archive.clone();
         // As its caller does it: on any thread.
-        tokio::spawn(async move { archive.fetch(task(), &Output { url, expires: None }).await }).await.unwrap()
+        let fetching = tokio::spawn(async move {
+            let output = Output { url, expires: None };
+            archive.fetch(task(), &output, &CancellationToken::new()).await
+        });
+        fetching.await.unwrap()
     }
 
     async fn read(&self, artifact: &Artifact, offset: u64) -> Result<Vec<u8>, ReadError> {
@@ -186,6 +191,23 @@ async fn a_fetch_ends_at_its_deadline_whatever_drips() {
 }
 
 #[tokio::test]
+async fn a_fetch_that_is_told_to_stop_leaves_nothing_behind() {
+    let place = Place::new();
+    let start = [ftyp(b"isom"), moov(), vec![0, 0, 0, 0], b"mdat".to_vec()].concat();
+    let host = Host::start([("/v", Script::Endless(body("", &start), vec![7; 10]))]).await;
+    let (stop, output) = (CancellationToken::new(), Output { url: host.url("/v"), expires: None });
+    let begun = async {
+        while place.names().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+    };
+    let (fetched, ()) = tokio::join!(place.archive.fetch(task(), &output, &stop), begun);
+    assert_eq!(fetched, Err(FetchError::Stopped));
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_status_says_what_to_do_next() {
     for code in [401, 403, 404, 410] {
         assert_eq!(refused(Script::Close(status(code, ""))).await, FetchError::LinkExpired { status: code });
@@ -293,7 +315,7 @@ async fn a_link_to_anywhere_but_the_public_web_is_forbidden() {
     ];
     for url in known.into_iter().chain(near.iter().map(String::as_str)).chain([long.as_str()]) {
         let output = Output { url: url.to_owned(), expires: None };
-        let fetched = strict.fetch(task(), &output).await;
+        let fetched = strict.fetch(task(), &output, &CancellationToken::new()).await;
         assert!(matches!(fetched, Err(FetchError::Forbidden(_))), "{url}: {fetched:?}");
     }
     let knock = tokio::time::timeout(Duration::from_millis(50), inner.accept()).await;
@@ -311,7 +333,8 @@ async fn a_name_is_judged_by_the_addresses_it_leads_to() {
     let settings = ArchiveSettings::clone(&allowed.archive.settings);
     let archive = Archive::open(&settings, elsewhere).unwrap();
     let output = Output { url: format!("http://localhost:{port}/v"), expires: None };
-    assert_eq!(archive.fetch(task(), &output).await, Err(FetchError::Forbidden(Forbidden::Resolved)));
+    let fetched = archive.fetch(task(), &output, &CancellationToken::new()).await;
+    assert_eq!(fetched, Err(FetchError::Forbidden(Forbidden::Resolved)));
     assert_eq!(host.connections(), 1);
 }
 

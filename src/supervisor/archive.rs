@@ -31,29 +31,30 @@ impl Driver {
     /// Fetches the task's video once.
     pub(super) async fn keep(&self, task: &Arc<Task>, account: &Account) -> Result<Again, LedgerError> {
         let Some(output) = &task.output else { return Ok(None) };
-        let fetched = async {
-            let _place = self.waiting(task.id, self.fetches.enter(link_ends(task))).await?;
-            failpoint!("archive.begin");
-            // A crash after the file was stored and before the record said so
-            // leaves a file that needs only to be adopted.
-            match self.archive.find(task.id).await {
-                Some(artifact) => Some(Ok(artifact)),
-                None => Some(self.fetch(task, output).await),
-            }
-        };
-        let Some(Some(fetched)) = self.stop.run_until_cancelled(fetched).await else { return Ok(None) };
-        match fetched {
-            Ok(artifact) => self.record(task, Event::ArtifactStored(artifact)).await,
-            Err(error) => self.after_fetch_error(task, account, error).await,
+        match self.bring(task, output).await {
+            Some(Ok(artifact)) => self.record(task, Event::ArtifactStored(artifact)).await,
+            Some(Err(error)) => self.after_fetch_error(task, account, error).await,
+            None => Ok(None),
         }
     }
 
-    async fn fetch(&self, task: &Task, output: &Output) -> Result<Artifact, FetchError> {
+    /// Has the task's file in its place, or tells why not. Nothing when the process
+    /// is ending.
+    async fn bring(&self, task: &Task, output: &Output) -> Option<Result<Artifact, FetchError>> {
+        let turn = self.waiting(task.id, self.fetches.enter(link_ends(task)));
+        let _place = self.stop.run_until_cancelled(turn).await.flatten()?;
+        failpoint!("archive.begin");
+        // A crash after the file was stored and before the record said so leaves a
+        // file that needs only to be adopted.
+        if let Some(artifact) = self.stop.run_until_cancelled(self.archive.find(task.id)).await? {
+            return Some(Ok(artifact));
+        }
         #[cfg(test)]
         if let Some(error) = super::tests::scripted_fetch(&output.url) {
-            return Err(error);
+            return Some(Err(error));
         }
-        self.archive.fetch(task.id, output).await
+        // Not cut short from outside: what was sent to a bucket has to be taken back.
+        Some(self.archive.fetch(task.id, output, &self.stop).await)
     }
 
     async fn after_fetch_error(
@@ -82,6 +83,7 @@ impl Driver {
                 let failure = Failure::charged(FailureKind::TargetForbidden, format!("the video's link: {rule}"));
                 self.record(task, Event::ArtifactFailed(failure)).await
             }
+            FetchError::Stopped => Ok(None),
             FetchError::Storage(reason) => {
                 error!(reason, "the video cannot be stored; it waits at the provider");
                 self.ledger.note_unkept(task.id);

@@ -168,6 +168,16 @@ def broken():
     equal((house.proxy.count("POST", "?uploads"), house.objects(), house.unfinished()), (uploads, before, []))
 
 
+@check("told to stop in the middle of an upload, the service takes back what it has sent, and goes on after its next start")
+def stopped():
+    task_id = house.submit("a kite [sim:latency=300ms] [sim:download.drip*1]")
+    until("the upload to begin", house.unfinished)
+    equal(house.stop(), 0)
+    equal(house.unfinished(), [])
+    house.start()
+    kept(task_id)
+
+
 @check("a file that is altered or gone is DATA_LOSS, and fsck --deep names it")
 def damage():
     altered, gone, intact = house.submit(), house.submit(), house.submit()

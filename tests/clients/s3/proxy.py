@@ -2,9 +2,10 @@
 
 import contextlib
 import http.client
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from server import Server
 
 
 class Proxy:
@@ -16,9 +17,7 @@ class Proxy:
         self.completed = None
         self.seen = []
         self.largest = 0
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = "http://127.0.0.1:%d" % self.server.server_port
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = Server(self._handler()).url
 
     @contextlib.contextmanager
     def broken(self, status):

@@ -5,9 +5,10 @@ import hashlib
 import itertools
 import pathlib
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from server import Server
 
 PIECE = 1 << 20
 
@@ -19,9 +20,7 @@ class Sink:
         self.folder = pathlib.Path(folder)
         self.numbers = itertools.count(1)
         self.objects = {}
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = "http://127.0.0.1:%d" % self.server.server_port
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = Server(self._handler()).url
 
     def block(self, path, name):
         """Where a block of Azure's is kept."""
