@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use pb::{AttemptOutcome, TaskState};
 use videogen::api::pb;
+use videogen::simulator::{Fault, FaultKind};
 
 use super::{NO_POLLS, SECRET, reachable};
-use crate::house::{prompted, quick};
+use crate::house::{prompted, quick, request, within};
 
 /// fal without its history: then nothing else can tell.
 const NO_HISTORY: (&str, &str) = ("ACCOUNTS__1__HISTORY_URL", "http://127.0.0.1:9/v1");
@@ -67,4 +68,42 @@ async fn what_a_callback_claims_waits_until_the_provider_can_be_asked() {
     let end = house.finished(&task.id).await;
     assert_eq!(end.state(), TaskState::Succeeded, "{:?}", end.failure);
     assert_eq!((end.attempts.len(), house.bought()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_job_of_an_attempt_that_was_given_up_is_put_on_record_when_it_calls() {
+    let settings = [NO_POLLS[0], NO_POLLS[1], NO_HISTORY, ("SUBMIT__UNKNOWN_WINDOW", "500ms")];
+    let mut house = reachable(quick(Duration::from_secs(3)), &settings).await;
+    house.simulator.inject(Fault::new(FaultKind::AcceptDrop));
+    let task = house
+        .try_submit(pb::SubmitRequest {
+            unknown_outcome_policy: pb::UnknownOutcomePolicy::AtLeastOnce.into(),
+            max_paid_attempts: 2,
+            ..request(prompted("fal/fal-ai/veo3.1", "a kite"))
+        })
+        .await
+        .unwrap();
+    let known = |task: &pb::Task| task.attempts.iter().filter(|attempt| !attempt.provider_job_id.is_empty()).count();
+    let task = house.until(&task.id, |task| known(task) == 2).await;
+    let sold: Vec<_> = house.simulator.ledger().into_iter().map(|entry| entry.job_id).collect();
+    let recorded: Vec<_> = task.attempts.iter().map(|attempt| attempt.provider_job_id.clone()).collect();
+    assert_eq!(recorded, sold, "each attempt with the job that it has bought");
+    let end = house.finished(&task.id).await;
+    assert_eq!((end.state(), house.bought()), (TaskState::Succeeded, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_had_failed_for_want_of_an_answer_is_turned_around_by_the_callback() {
+    let settings = [NO_POLLS[0], NO_POLLS[1], NO_HISTORY, ("SUBMIT__UNKNOWN_WINDOW", "500ms")];
+    let mut house = reachable(quick(Duration::from_secs(3)), &settings).await;
+    let task = house.submit(prompted("fal/fal-ai/veo3.1", "a kite [sim:accept_drop]")).await;
+    let failed = house.finished(&task.id).await;
+    assert_eq!(failed.failure.unwrap().kind(), pb::FailureKind::SubmitOutcomeUnknown);
+    within(async {
+        while house.get(&task.id).await.state() != TaskState::Succeeded {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert_eq!(house.bought(), 1);
 }

@@ -158,3 +158,50 @@ async fn neither_the_secret_of_our_events_nor_the_token_of_a_receiver_is_told() 
     assert!(ended.stderr.contains("not told yet"), "the tries are told of:\n{}", ended.stderr);
     holds_no_canary(&ended.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_callback_addresses_nor_what_signs_them_are_told() {
+    let kling_webhook_secret = Some(WEBHOOK_SECRET.to_owned());
+    let quick = simulator::Settings::quick(Duration::from_millis(300));
+    let mut site = site(simulator::Settings { kling_webhook_secret, ..quick }).await;
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let keys = format!("{}/.well-known/jwks.json", site.simulator.base_url());
+    site.environment.extend(
+        [
+            ("SERVER__CALLBACK_LISTEN", door.to_string()),
+            ("CALLBACKS__PUBLIC_URL", format!("http://{door}/")),
+            ("ACCOUNTS__0__WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned()),
+            ("ACCOUNTS__1__JWKS_URL", keys),
+        ]
+        .map(|(name, value)| (format!("VIDEOGEN_{name}"), value)),
+    );
+    let mut server = site.start().await;
+    let admin = server.process.announced("listening admin=").await.unwrap();
+    let mut told = String::new();
+    for model in ["kling/kling-3.0", "kling/kling-v2-6", "fal/fal-ai/veo3.1"] {
+        for directive in ["[sim:accept_drop]", "[sim:callback_forged]", "[sim:callback_unsigned]"] {
+            let task = server.submit(prompt(model, directive)).await;
+            let end = server.until_task(&task.id, |task| task.end_time.is_some()).await;
+            assert_eq!(end.state(), TaskState::Succeeded, "{model} {directive}: {:?}", end.failure);
+            told += &format!("{:?} {:?} {:?}\n", end.history, end.warnings, end.attempts);
+        }
+    }
+    let page = async |url: String| reqwest::get(url).await.unwrap().text().await.unwrap();
+    let jobs: Value =
+        serde_json::from_str(&page(format!("{}/simulator/jobs", site.simulator.base_url())).await).unwrap();
+    let jobs = jobs["jobs"].as_array().unwrap();
+    let capabilities: Vec<_> =
+        jobs.iter().map(|job| job["callback_url"].as_str().unwrap().rsplit_once('/').unwrap().1).collect();
+    told += &page(format!("http://{admin}/metrics")).await;
+    assert!(told.contains("videogen_callbacks_total{outcome=\"due\"}"), "callbacks were heard");
+    let ended = server.stop().await;
+    assert!(ended.stderr.contains("a callback was turned away"), "the forged ones are told of");
+    told += &ended.stderr;
+    for file in std::fs::read_dir(site.path("store")).unwrap().map(|file| file.unwrap().path()) {
+        told += &std::fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    }
+    let secret = WEBHOOK_SECRET.strip_prefix("whsec_").unwrap();
+    for canary in capabilities.into_iter().chain([secret]) {
+        assert!(canary.len() >= 32 && !told.contains(canary), "{canary} was told");
+    }
+}
