@@ -104,7 +104,9 @@ impl Round {
                 let lag = since(self.clock.now(), announcement.time);
                 metrics::histogram!("videogen_webhook_lag_seconds").record(lag.as_secs_f64());
                 debug!(task_id = %id.task, event = %id, kind = announcement.topic.word(), "told");
-                self.ledger.told(id).await.map(|()| Next::Told)
+                let told = self.ledger.told(id).await;
+                failpoint!("webhook.told");
+                told.map(|()| Next::Told)
             }
             Answer::Gone => {
                 self.remember(&prepared, true);

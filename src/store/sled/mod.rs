@@ -2,6 +2,7 @@
 //! rules are kept: one writer, one tree, rows of at most 4 KiB, our own sync
 //! before every answer, and a full stop after the first error.
 
+mod announcements;
 mod check;
 #[cfg(test)]
 mod check_tests;
@@ -39,7 +40,7 @@ pub use self::repair::{Repaired, repair};
 use self::committer::{Change, Verdict};
 use self::open::Opened;
 use self::shared::{BATCH_LIMIT, Shared};
-use super::announcement::{self, Told};
+use super::announcement::Told;
 use super::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
 use super::envelope::{Kind, seal};
 use super::index::{Durable, Index, RequestKey};
@@ -235,26 +236,6 @@ impl SledStore {
         Ok(page)
     }
 
-    /// Reads announcements that are durable. A damaged one is reported and leaves a
-    /// gap, like one that was told meanwhile.
-    async fn read_announcements(&self, ids: Vec<AnnouncementId>) -> Result<Vec<Announcement>, StoreError> {
-        let opened = self.shared.opened()?;
-        let reading = tokio::task::spawn_blocking(move || {
-            let rows = ids.into_iter().map(|id| Ok((id, opened.get(&announcement::key(id))?)));
-            rows.collect::<Result<Vec<_>, StoreError>>()
-        });
-        let rows = reading.await.map_err(|error| self.failed_read(&error))?;
-        let rows = rows.inspect_err(|error| self.shared.stop(&error.to_string()))?;
-        let read = rows.into_iter().filter_map(|(id, row)| {
-            let read = announcement::read_row(&announcement::key(id), &row?);
-            if read.is_none() {
-                tracing::error!(announcement = %id, "an announcement is damaged and left out");
-            }
-            read
-        });
-        Ok(read.collect())
-    }
-
     /// What is durable of a task that was not set aside.
     fn undamaged(&self, id: TaskId) -> Result<Option<Durable>, StoreError> {
         let index = self.shared.index();
@@ -360,20 +341,7 @@ impl TaskStore for SledStore {
         after: Option<AnnouncementId>,
         limit: usize,
     ) -> Result<Vec<Announcement>, StoreError> {
-        let mut after = after;
-        loop {
-            let ids = self.shared.index().announcements_after(parked, after, limit);
-            let Some(last) = ids.last().copied() else {
-                self.alive()?;
-                return Ok(Vec::new());
-            };
-            let page = self.read_announcements(ids).await?;
-            // An empty page means the end, so one of mere gaps is passed over.
-            if !page.is_empty() {
-                return Ok(page);
-            }
-            after = Some(last);
-        }
+        self.announcements_after(parked, after, limit).await
     }
 
     async fn remove(&self, expected: Revision, id: TaskId, now: SystemTime) -> Result<Option<Tombstone>, StoreError> {

@@ -31,8 +31,6 @@ pub enum Deed {
     RemoveVideo,
     /// A stored video changes.
     AlterVideo,
-    /// A caller asks for an announcement, which this version refuses.
-    AskForWebhook,
     /// The next start finds the clock an hour ahead, and it stays so.
     ClockAhead,
     /// The next start finds the clock an hour back, the one after it right again.
@@ -150,14 +148,6 @@ impl Deed {
             }
             Self::RemoveVideo => damage(stage, |path| std::fs::remove_file(path)).await,
             Self::AlterVideo => damage(stage, |path| std::fs::write(path, b"altered")).await,
-            Self::AskForWebhook => {
-                let server = stage.start("").await?;
-                stage.load(1);
-                ask_for_webhook(stage).await?;
-                tokio::time::sleep(moment).await;
-                server.kill().await;
-                Ok(1)
-            }
             Self::ClockAhead => {
                 kill_after(stage, moment).await?;
                 stage.environment.push(("FAILPOINT_SKEW_S".to_owned(), "3600".to_owned()));
@@ -222,13 +212,6 @@ async fn other_body(stage: &Stage) -> Result<(), String> {
         spec.prompt.push_str(", and another");
     }
     expect(stage, other, Code::AlreadyExists).await
-}
-
-async fn ask_for_webhook(stage: &Stage) -> Result<(), String> {
-    let mut asked = stage.requests[0].request.clone();
-    asked.request_id.push_str("-webhook");
-    asked.webhook = Some(pb::Webhook { url: "https://example.com/hook".to_owned(), updates: false });
-    expect(stage, asked, Code::FailedPrecondition).await
 }
 
 async fn expect(stage: &Stage, request: pb::SubmitRequest, code: Code) -> Result<(), String> {

@@ -2,6 +2,7 @@
 //! create. In each cell the real process dies there, is started again, callers
 //! insist, and everything comes to its end.
 
+mod announced;
 mod deeds;
 mod points;
 mod removal;
@@ -81,11 +82,20 @@ impl Cell {
             _ => {}
         }
         let site = Site::open(case, &plan).await?;
-        let mut stage = Stage::new(site, self.environment().await?, self.requests());
+        let receiver = match self.point.setting {
+            Setting::Webhooks => Some(announced::receiver().await),
+            _ => None,
+        };
+        let mut environment = self.environment().await?;
+        environment.extend(receiver.iter().flat_map(announced::environment));
+        let mut stage = Stage::new(site, environment, self.requests());
         let mut all = Figures::default();
         all.add("deaths", self.strike(&mut stage).await?);
         let (answers, figures) = finish(&mut stage).await?;
         all.merge(&figures);
+        if let Some(receiver) = receiver {
+            all.add("events", announced::all_told(&stage, &receiver).await?);
+        }
         if let Blow::Removing(name) = &self.point.blows[self.side] {
             all.add("deaths", removal::die_and_finish(&stage, &answers, name).await?);
         }

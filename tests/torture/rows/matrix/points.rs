@@ -64,6 +64,8 @@ pub enum Setting {
     DeafPolls,
     /// Providers call back.
     Callbacks,
+    /// A receiver is told of every task, and turns some tries away.
+    Webhooks,
     /// Each request has two callers at once.
     TwoCallers,
     /// Callers cancel what they were promised.
@@ -134,9 +136,8 @@ pub static POINTS: [Point; 40] = [
     ),
     // The end, and who is told.
     plain(27, at("recorded.SUCCEEDED"), at("shown.SUCCEEDED")),
-    // Announcements to callers' webhooks are not built: a request for one is refused.
-    plain(28, Blow::After(Deed::AskForWebhook), at("recorded.SUCCEEDED")),
-    plain(29, Blow::After(Deed::AskForWebhook), at("shown.SUCCEEDED")),
+    with(28, at("webhook.send"), Blow::Soon("webhook.send", 1..=30), &[], Setting::Webhooks),
+    with(29, at("webhook.taken"), at("webhook.told"), &[], Setting::Webhooks),
     with(30, Blow::At("callback.heard", 1..=1), Blow::At("callback.nudged", 1..=1), EARLY, Setting::Callbacks),
     with(31, Blow::At("callback.heard", 2..=3), Blow::At("callback.nudged", 2..=3), FORGED, Setting::Callbacks),
     with(32, at("cancel.asked"), at("cancel.noted"), &[], Setting::Cancels),
