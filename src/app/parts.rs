@@ -27,7 +27,7 @@ use crate::providers::callback::CallbackReader;
 use crate::providers::{self, AccountSettings};
 use crate::store::backup::Shelf;
 use crate::store::contract::TaskStore;
-use crate::store::inputs::Inputs;
+use crate::store::inputs::{Files, Inputs};
 use crate::store::{self, StoreSettings};
 use crate::supervisor::{self, AccountParts};
 use crate::task::backoff::Polling;
@@ -182,7 +182,13 @@ pub(crate) fn archive_settings(settings: &Settings) -> ArchiveSettings {
 
 fn shelf(settings: &Settings, store: &Arc<dyn TaskStore>, clock: &Clock) -> Result<Option<Arc<Shelf>>, StartError> {
     let Some(folder) = &settings.backup.path else { return Ok(None) };
-    let shelf = Shelf::open(Arc::clone(store), folder, settings.backup.keep as usize, clock.clone());
+    let shelf = Shelf::open(
+        Arc::clone(store),
+        Files::of(&settings.store.path),
+        folder,
+        settings.backup.keep as usize,
+        clock.clone(),
+    );
     shelf.map(|shelf| Some(Arc::new(shelf))).map_err(|error| StartError(format!("backup.path: {error}")))
 }
 

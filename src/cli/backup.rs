@@ -15,6 +15,7 @@ use super::trouble::{Outcome, Trouble};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::store::backup::{self, Summary};
+use crate::store::inputs::Files;
 use crate::store::{self, StoreSettings};
 
 /// How long a running server may take.
@@ -28,7 +29,7 @@ const ANSWER_BYTES: u64 = 64 * 1024;
 /// With FILE, opens the store at store.path itself, which no server may have open, and writes FILE. Without it, asks the
 /// running server at server.admin_listen, which writes a new file into its folder backup.path and says its name. Either
 /// file is complete and on the disk when the command ends with 0, or is not there. It holds every task with its prompt and
-/// links, and the key of the callback addresses: keep it like the store itself. Videos are not in it.
+/// links, and the key of the callback addresses: keep it like the store itself. Images that came with requests are in it, videos are not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -61,7 +62,7 @@ async fn at_rest(settings: &Settings, file: &Path) -> Result<Outcome, Trouble> {
     }
     let failed = |error: &dyn std::fmt::Display| Trouble::Local(error.to_string());
     let store = store::open(&StoreSettings::new(folder)).await.map_err(|error| failed(&error))?;
-    let saved = backup::save(store.as_ref(), file, Clock::system().now()).await;
+    let saved = backup::save(store.as_ref(), &Files::of(folder), file, Clock::system().now()).await;
     store::contract::TaskStore::close(store.as_ref()).await;
     let Summary { tasks, damaged, .. } = saved.map_err(|error| failed(&error))?;
     print(&format!("{}: {tasks} tasks", file.display()))?;

@@ -3,9 +3,9 @@
 //! before the task that needs it is stored, and goes after the last such task.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -218,6 +218,32 @@ impl Files {
         }
     }
 
+    /// Writes the next part of a file that is read back. The last one proves the
+    /// whole and gives it its name.
+    pub(super) fn write_part(&self, sha256: &Digest, size: u64, offset: u64, part: &[u8]) -> Result<(), InputError> {
+        self.make_folder()?;
+        let unfinished = self.folder.join(format!("{UNFINISHED}{}", hex(sha256)));
+        let begun = offset > 0;
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).truncate(!begun).mode(0o600);
+        let mut file = options.open(&unfinished)?;
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(part)?;
+        if offset + part.len() as u64 != size {
+            return Ok(());
+        }
+        file.sync_all()?;
+        fs::rename(unfinished, self.place(sha256))?;
+        File::open(&self.folder)?.sync_all()?;
+        self.prove(sha256, size)
+    }
+
+    /// Whether a file is there and is what its name says.
+    pub(super) fn prove(&self, sha256: &Digest, size: u64) -> Result<(), InputError> {
+        let data = fs::read(self.place(sha256))?;
+        if data.len() as u64 == size && self::sha256(&data) == *sha256 { Ok(()) } else { Err(InputError::Lost) }
+    }
+
     /// What is wrong with a file: with its size, or, `deep`, with what is in it.
     pub fn fault(&self, file: &StoredImage, deep: bool) -> Option<String> {
         if deep {
@@ -258,8 +284,12 @@ impl Files {
     }
 
     fn place(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        self.folder.join(hex(digest))
     }
+}
+
+fn hex(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read_hex(name: &str) -> Option<Digest> {

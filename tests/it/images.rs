@@ -7,14 +7,14 @@ use prost::bytes::Bytes;
 use tonic::Code;
 use videogen::api::pb;
 
-use crate::house::{House, options, request, text, told};
+use crate::house::{House, options, request, text, told, within};
 use crate::picture::{jpeg, png};
 
 const MIB: usize = 1 << 20;
 const LEGACY: &str = "kling/kling-v2-6";
 const FAL: &str = "fal/fal-ai/kling-video/v3/pro/image-to-video";
 
-fn sha256(data: &[u8]) -> String {
+pub fn sha256(data: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, data);
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -126,4 +126,24 @@ async fn only_submit_takes_more_than_a_little_and_it_too_has_its_limit() {
     let refused = house.client.get_task(get).await.unwrap_err();
     assert_eq!(told(&refused), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into(), vec![]));
     assert!(refused.message().contains("64 KiB"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_goes_when_the_last_task_that_uses_it_was_kept_long_enough() {
+    let mut house = House::new().await;
+    let picture = png(640, 360, 0);
+    for _ in 0..2 {
+        let task = house.submit(from(LEGACY, &picture)).await;
+        assert_eq!(house.finished(&task.id).await.state(), TaskState::Succeeded);
+    }
+    assert_eq!(files(&house), 1);
+    let mut house = house.drain().await.1.rebuild_with(&[("RETENTION__TASKS", "1s")]).await;
+    within(async {
+        while files(&house) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    // The last one's file went after its record.
+    assert!(house.list(pb::ListTasksRequest::default()).await.unwrap().tasks.is_empty());
 }

@@ -4,12 +4,14 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::Summary;
 use super::frame::{BadFile, Kind, Reader, Writer};
 use crate::clock::unix_ms;
 use crate::store::contract::Tombstone;
+use crate::store::inputs::Digest;
 use crate::store::record::{
     read_announcement, read_state, read_submission, wire, write_announcement, write_state, write_submission,
 };
@@ -18,6 +20,9 @@ use crate::task::announcement::Announcement;
 use crate::task::id::{Revision, TaskId};
 use crate::task::state::Task;
 
+/// Larger than any picture that comes with a request.
+const LARGEST_INPUT: u64 = 1 << 30;
+
 /// One thing that a backup holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Entry {
@@ -25,6 +30,27 @@ pub(super) enum Entry {
     Note(String, Vec<u8>),
     Tombstone(Tombstone),
     Announcement(Box<Announcement>),
+    Input(InputPart),
+}
+
+/// A part of a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct InputPart {
+    /// The picture's digest, which names its file.
+    pub(super) sha256: Digest,
+    /// Its size.
+    pub(super) size: u64,
+    /// Where the part begins.
+    pub(super) offset: u64,
+    /// The part.
+    pub(super) data: Bytes,
+}
+
+impl InputPart {
+    /// Whether the picture is whole with it.
+    pub(super) fn is_last(&self) -> bool {
+        self.offset + self.data.len() as u64 == self.size
+    }
 }
 
 /// Writes the first record.
@@ -58,6 +84,12 @@ pub(super) fn write_tombstone(into: &mut Writer, tombstone: &Tombstone) {
 /// Writes an announcement.
 pub(super) fn write_told(into: &mut Writer, announcement: &Announcement) {
     into.record(Kind::Announcement, &write_announcement(announcement));
+}
+
+/// Writes a part of a picture.
+pub(super) fn write_input(into: &mut Writer, part: InputPart) {
+    let InputPart { sha256, size, offset, data } = part;
+    into.record(Kind::Input, &wire::BackupInput { sha256: sha256.to_vec().into(), size, offset, data });
 }
 
 /// Reads a file's entries, and proves them at the end.
@@ -117,6 +149,11 @@ impl<R: Read> Entries<R> {
                 let read = read.ok_or_else(|| self.reader.damaged("an unreadable announcement"))?;
                 Ok(Some(Entry::Announcement(Box::new(read))))
             }
+            Kind::Input => {
+                let part = read_input(&body).ok_or_else(|| self.reader.damaged("an unreadable part of a picture"))?;
+                self.found.inputs += u64::from(part.is_last());
+                Ok(Some(Entry::Input(part)))
+            }
             Kind::Trailer => match wire::BackupTrailer::decode(body.as_slice()) {
                 Ok(said) if self.is_all(&said) => {
                     self.ended = true;
@@ -128,8 +165,9 @@ impl<R: Read> Entries<R> {
     }
 
     fn is_all(&self, said: &wire::BackupTrailer) -> bool {
-        let Summary { tasks, notes, tombstones, announcements, damaged: _ } = self.found;
-        (said.tasks, said.notes, said.tombstones, said.announcements) == (tasks, notes, tombstones, announcements)
+        let Summary { tasks, notes, tombstones, announcements, inputs, damaged: _ } = self.found;
+        let said = (said.tasks, said.notes, said.tombstones, said.announcements, said.inputs);
+        said == (tasks, notes, tombstones, announcements, inputs)
     }
 
     /// What was found so far.
@@ -148,4 +186,10 @@ fn read_task(record: &[u8]) -> Option<Task> {
     let id = TaskId::from_bytes(id.as_ref().try_into().ok()?);
     let submission = Arc::new(read_submission(&submission).ok()?);
     read_state(&state, id, Revision(revision), submission).ok()
+}
+
+fn read_input(record: &[u8]) -> Option<InputPart> {
+    let wire::BackupInput { sha256, size, offset, data } = wire::BackupInput::decode(record).ok()?;
+    let fits = offset.checked_add(data.len() as u64).is_some_and(|end| end <= size) && size <= LARGEST_INPUT;
+    fits.then_some(InputPart { sha256: sha256.as_ref().try_into().ok()?, size, offset, data })
 }

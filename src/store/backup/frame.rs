@@ -12,7 +12,8 @@ use crate::store::record::wire;
 /// How the file begins.
 pub(super) const MAGIC: &[u8; 8] = b"VGBACKUP";
 
-/// How this version of the code writes the file. 2 added the announcements.
+/// How this version of the code writes the file. 2 added the announcements
+/// and the pictures.
 pub(super) const FORMAT: u32 = 2;
 
 /// Larger than any task.
@@ -30,12 +31,13 @@ pub(super) enum Kind {
     Note = 3,
     Tombstone = 4,
     Announcement = 5,
+    Input = 6,
     Trailer = 255,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Header, Self::Task, Self::Note, Self::Tombstone, Self::Announcement, Self::Trailer]
+        [Self::Header, Self::Task, Self::Note, Self::Tombstone, Self::Announcement, Self::Input, Self::Trailer]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -85,9 +87,9 @@ impl Writer {
 
     /// Adds the last record, which proves the others.
     pub(super) fn trailer(&mut self, summary: &Summary) {
-        let Summary { tasks, notes, tombstones, announcements, damaged: _ } = *summary;
+        let Summary { tasks, notes, tombstones, announcements, inputs, damaged: _ } = *summary;
         let sha256 = self.digest.clone().finish().as_ref().to_vec().into();
-        self.record(Kind::Trailer, &wire::BackupTrailer { tasks, notes, tombstones, sha256, announcements });
+        self.record(Kind::Trailer, &wire::BackupTrailer { tasks, notes, tombstones, sha256, announcements, inputs });
     }
 
     /// Takes out what was put together since the last time.

@@ -32,6 +32,8 @@ pub struct Summary {
     pub tombstones: u64,
     /// Announcements that are not delivered.
     pub announcements: u64,
+    /// Pictures that came with requests.
+    pub inputs: u64,
     /// Damaged tasks of the store, which are in it as tombstones at most.
     pub damaged: usize,
 }

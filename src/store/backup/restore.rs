@@ -11,11 +11,12 @@ use std::time::SystemTime;
 
 use futures::future::try_join_all;
 
-use super::entry::{Entries, Entry};
+use super::entry::{Entries, Entry, InputPart};
 use super::frame::{BadFile, FORMAT};
 use super::{BackupError, Summary, at};
 use crate::store::StoreSettings;
 use crate::store::contract::{Creation, TaskStore, Tombstone};
+use crate::store::inputs::{Files, InputError};
 use crate::store::sled::{OpenError, SledStore};
 use crate::task::announcement::{Announcement, AnnouncementId};
 use crate::task::event::Event;
@@ -56,13 +57,14 @@ pub async fn restore(file: &Path, into: &Path, waiting: Waiting) -> Result<Summa
     mark(into).map_err(at(into))?;
     let settings = StoreSettings::new(into);
     let store = SledStore::open(&settings).await?;
-    let written = write(file, &store, waiting).await;
+    let files = Files::of(into);
+    let written = write(file, &store, &files, waiting).await;
     store.close().await;
     drop(store);
     written?;
     // Opened again: what is compared has been on the disk.
     let store = SledStore::open(&settings).await?;
-    let compared = compare(file, &store, waiting).await;
+    let compared = compare(file, &store, &files, waiting).await;
     store.close().await;
     drop(store);
     compared?;
@@ -83,10 +85,11 @@ pub(in crate::store) fn name_half_restored(folder: &Path) -> OpenError {
     }
 }
 
-async fn write(file: &Path, store: &SledStore, waiting: Waiting) -> Result<(), BackupError> {
+async fn write(file: &Path, store: &SledStore, files: &Files, waiting: Waiting) -> Result<(), BackupError> {
     let mut entries = open(file)?;
+    let write = |part: InputPart| files.write_part(&part.sha256, part.size, part.offset, &part.data);
     loop {
-        let page = page(file, &mut entries, waiting)?;
+        let page = page(file, &mut entries, waiting, write)?;
         if page.is_empty() {
             return Ok(());
         }
@@ -112,6 +115,8 @@ async fn put(store: &SledStore, entry: Entry) -> Result<(), BackupError> {
             }
             Ok(())
         }
+        // Its parts were written as they were read.
+        Entry::Input(_) => Ok(()),
         Entry::Task(task) => {
             let id = task.id;
             match store.create(Arc::new(*task)).await? {
@@ -140,10 +145,11 @@ async fn bury(store: &SledStore, tombstone: Tombstone) -> Result<(), BackupError
     }
 }
 
-async fn compare(file: &Path, store: &SledStore, waiting: Waiting) -> Result<(), BackupError> {
+async fn compare(file: &Path, store: &SledStore, files: &Files, waiting: Waiting) -> Result<(), BackupError> {
     let mut entries = open(file)?;
+    let prove = |part: InputPart| if part.is_last() { files.prove(&part.sha256, part.size) } else { Ok(()) };
     loop {
-        let page = page(file, &mut entries, waiting)?;
+        let page = page(file, &mut entries, waiting, prove)?;
         if page.is_empty() {
             return Ok(());
         }
@@ -165,13 +171,14 @@ async fn is_there(store: &SledStore, entry: Entry) -> Result<(), BackupError> {
             let found = store.announcements(None, before, 1).await?;
             !has_happened(store, announcement).await? || found.first() == Some(announcement.as_ref())
         }
+        Entry::Input(_) => true,
         Entry::Tombstone(Tombstone { task, .. }) => {
             let before = TaskId::from_bytes(u128::from_be_bytes(task.to_bytes()).wrapping_sub(1).to_be_bytes());
             store.tombstones(Some(before), 1).await?.first().is_some_and(|found| found.task == *task)
         }
     };
     match (same, entry) {
-        (true, _) => Ok(()),
+        (true, _) | (false, Entry::Input(_)) => Ok(()),
         (false, Entry::Note(name, _)) => Err(BackupError::Differs(format!("the note {name}"))),
         (false, Entry::Announcement(announcement)) => {
             Err(BackupError::Differs(format!("the announcement {}", announcement.id)))
@@ -183,12 +190,21 @@ async fn is_there(store: &SledStore, entry: Entry) -> Result<(), BackupError> {
     }
 }
 
-fn page(file: &Path, entries: &mut Entries<BufReader<File>>, waiting: Waiting) -> Result<Vec<Entry>, BackupError> {
+/// The next entries. Parts of pictures are large and are handed over one by one.
+fn page(
+    file: &Path,
+    entries: &mut Entries<BufReader<File>>,
+    waiting: Waiting,
+    each_part: impl Fn(InputPart) -> Result<(), InputError>,
+) -> Result<Vec<Entry>, BackupError> {
     let mut page = Vec::new();
     while page.len() < PAGE
         && let Some(entry) = entries.next().map_err(|bad| believe(file, bad))?
     {
-        page.push(as_restored(entry, waiting, entries.made()));
+        match entry {
+            Entry::Input(part) => each_part(part).map_err(|error| BackupError::Differs(error.to_string()))?,
+            other => page.push(as_restored(other, waiting, entries.made())),
+        }
     }
     Ok(page)
 }

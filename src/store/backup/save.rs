@@ -1,17 +1,22 @@
 //! Makes a backup of a store that may be serving. Each task in it is as one commit
 //! left it; two tasks may be of different moments, which no task minds.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
+use tracing::warn;
 
-use super::entry::{write_header, write_note, write_task, write_told, write_tombstone};
+use super::entry::{InputPart, write_header, write_input, write_note, write_task, write_told, write_tombstone};
 use super::frame::Writer;
 use super::{BackupError, Summary, at};
 use crate::store::contract::{Filter, TaskStore, Tombstone};
+use crate::store::inputs::Files;
+use crate::task::spec::StoredImage;
 
 /// How an unfinished file is called.
 pub(super) const UNFINISHED: &str = ".videogen-backup-";
@@ -19,13 +24,16 @@ pub(super) const UNFINISHED: &str = ".videogen-backup-";
 /// How many tasks are in memory at a time.
 const PAGE: usize = 256;
 
-/// Writes every task, note, tombstone and announcement into a new file, which its owner alone can read. The
+/// How much of a picture is in one record.
+const PART: usize = 1 << 20;
+
+/// Writes every task with its pictures, note, tombstone and announcement into a new file, which its owner alone can read. The
 /// file appears when it is whole and on the disk, or not at all.
-pub async fn save(store: &dyn TaskStore, to: &Path, now: SystemTime) -> Result<Summary, BackupError> {
+pub async fn save(store: &dyn TaskStore, files: &Files, to: &Path, now: SystemTime) -> Result<Summary, BackupError> {
     let folder = folder_of(to);
     let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&folder).map_err(at(&folder))?;
     let file = unfinished.as_file().try_clone().map_err(at(to))?;
-    let summary = write(store, tokio::fs::File::from_std(file), to, now).await?;
+    let summary = write(store, files, tokio::fs::File::from_std(file), to, now).await?;
     let to = to.to_owned();
     let named = tokio::task::spawn_blocking(move || name(unfinished, &to, &folder));
     named.await.unwrap_or_else(|error| Err(at("the backup")(std::io::Error::other(error))))?;
@@ -34,6 +42,7 @@ pub async fn save(store: &dyn TaskStore, to: &Path, now: SystemTime) -> Result<S
 
 async fn write(
     store: &dyn TaskStore,
+    files: &Files,
     mut file: tokio::fs::File,
     to: &Path,
     now: SystemTime,
@@ -46,14 +55,30 @@ async fn write(
         write_note(&mut writer, name, value);
         summary.notes += 1;
     }
-    let mut before = None;
+    let (mut before, mut inputs) = (None, BTreeMap::new());
     loop {
         let page = store.list(&Filter::default(), before, PAGE).await?;
         let Some(last) = page.last() else { break };
         before = Some(last.id);
         page.iter().for_each(|task| write_task(&mut writer, task));
+        let used = page.iter().flat_map(|task| task.submission.spec.files());
+        inputs.extend(used.map(|input| (input.sha256, *input)));
         summary.tasks += page.len() as u64;
         file.write_all(&writer.take()).await.map_err(at(to))?;
+    }
+    for input in inputs.into_values() {
+        let own = files.clone();
+        let read = tokio::task::spawn_blocking(move || own.read(&input)).await;
+        match read.unwrap_or_else(|panic| Err(std::io::Error::other(panic).into())) {
+            Ok(data) => {
+                write_parts(&mut writer, &input, &data);
+                summary.inputs += 1;
+                file.write_all(&writer.take()).await.map_err(at(to))?;
+            }
+            // Its task was removed meanwhile, or cannot do without it: then the check of
+            // the restored store says so.
+            Err(error) => warn!(%error, "a picture of a request is not in the backup"),
+        }
     }
     // After the tasks: one that is removed meanwhile is found here at the latest.
     let mut after = None;
@@ -87,6 +112,14 @@ async fn write(
     file.write_all(&writer.take()).await.map_err(at(to))?;
     file.sync_all().await.map_err(at(to))?;
     Ok(summary)
+}
+
+fn write_parts(into: &mut Writer, input: &StoredImage, data: &Bytes) {
+    for (number, part) in data.chunks(PART).enumerate() {
+        let offset = (number * PART) as u64;
+        let data = data.slice_ref(part);
+        write_input(into, InputPart { sha256: input.sha256, size: input.size, offset, data });
+    }
 }
 
 /// Gives the finished file its name, durably. What is there is never replaced.

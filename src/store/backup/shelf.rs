@@ -15,6 +15,7 @@ use super::save::UNFINISHED;
 use super::{BackupError, Summary, at, save};
 use crate::clock::Clock;
 use crate::store::contract::TaskStore;
+use crate::store::inputs::Files;
 
 const BEGIN: &str = "videogen-";
 const END: &str = ".backup";
@@ -22,6 +23,7 @@ const END: &str = ".backup";
 /// Where backups go.
 pub struct Shelf {
     store: Arc<dyn TaskStore>,
+    files: Files,
     folder: PathBuf,
     keep: usize,
     clock: Clock,
@@ -31,14 +33,20 @@ pub struct Shelf {
 impl Shelf {
     /// Opens the folder, or makes it, readable by its owner only, and removes what
     /// an interrupted backup has left.
-    pub fn open(store: Arc<dyn TaskStore>, folder: &Path, keep: usize, clock: Clock) -> Result<Self, BackupError> {
+    pub fn open(
+        store: Arc<dyn TaskStore>,
+        files: Files,
+        folder: &Path,
+        keep: usize,
+        clock: Clock,
+    ) -> Result<Self, BackupError> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
         for name in names(folder).map_err(at(folder))? {
             if name.starts_with(UNFINISHED) {
                 fs::remove_file(folder.join(&name)).map_err(at(folder.join(&name)))?;
             }
         }
-        Ok(Self { store, folder: folder.to_owned(), keep, clock, turn: Mutex::new(()) })
+        Ok(Self { store, files, folder: folder.to_owned(), keep, clock, turn: Mutex::new(()) })
     }
 
     /// Makes a backup now, and hands back the name of its file.
@@ -46,7 +54,7 @@ impl Shelf {
         let _turn = self.turn.try_lock().map_err(|_| BackupError::Busy)?;
         let now = self.clock.now();
         let name = file_name(now);
-        let summary = save(self.store.as_ref(), &self.folder.join(&name), now).await?;
+        let summary = save(self.store.as_ref(), &self.files, &self.folder.join(&name), now).await?;
         metrics::gauge!("videogen_backup_time_seconds").set(crate::clock::unix_ms(now) as f64 / 1000.0);
         self.prune()?;
         Ok((name, summary))

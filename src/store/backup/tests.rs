@@ -14,6 +14,7 @@ use super::frame::{BadFile, FORMAT, MAGIC, Writer};
 use super::{BackupError, Shelf, Summary, Waiting, restore, save, verify};
 use crate::clock::Clock;
 use crate::store::contract::{Creation, Filter, TaskStore, Tombstone};
+use crate::store::inputs::Files;
 use crate::store::{self, SledStore, StoreSettings};
 use crate::task::announcement::{Announcement, Topic};
 use crate::task::fixture::{self, task};
@@ -47,11 +48,16 @@ async fn filled() -> (Arc<SledStore>, Vec<Task>) {
     (store, tasks)
 }
 
+/// The pictures of stores that have none.
+fn files() -> Files {
+    Files::of(Path::new("/nowhere"))
+}
+
 async fn backed_up(folder: &Path) -> (PathBuf, Vec<Task>) {
     let (store, tasks) = filled().await;
     let file = folder.join("tasks.backup");
-    let summary = save(store.as_ref(), &file, made()).await.unwrap();
-    assert_eq!(summary, Summary { tasks: 5, notes: 1, tombstones: 1, announcements: 2, damaged: 0 });
+    let summary = save(store.as_ref(), &files(), &file, made()).await.unwrap();
+    assert_eq!(summary, Summary { tasks: 5, notes: 1, tombstones: 1, announcements: 2, inputs: 0, damaged: 0 });
     (file, tasks)
 }
 
@@ -97,7 +103,7 @@ async fn a_task_that_waited_may_have_been_bought_since() {
 async fn only_an_empty_folder_is_restored_into_and_nothing_is_overwritten() {
     let folder = TempDir::new().unwrap();
     let (file, _) = backed_up(folder.path()).await;
-    let taken = save(filled().await.0.as_ref(), &file, made()).await.unwrap_err();
+    let taken = save(filled().await.0.as_ref(), &files(), &file, made()).await.unwrap_err();
     assert!(matches!(&taken, BackupError::Io { path, .. } if *path == file), "{taken}");
 
     let into = folder.path().join("store");
@@ -154,7 +160,7 @@ async fn the_shelf_keeps_the_newest_and_touches_nothing_else() {
     fs::write(shelf.join("videogen-before-the-move.backup"), "theirs").unwrap();
     fs::write(shelf.join(".videogen-backup-x"), "half").unwrap();
     let (store, _) = filled().await;
-    let own = Shelf::open(store, &shelf, 2, Clock::system()).unwrap();
+    let own = Shelf::open(store, files(), &shelf, 2, Clock::system()).unwrap();
     assert_eq!(own.age().unwrap(), None);
     let mut made = Vec::new();
     for _ in 0..4 {

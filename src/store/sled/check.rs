@@ -20,6 +20,7 @@ use crate::store::receipts::{Told, money_of, read_all};
 use crate::store::rows::{part_of, read_task};
 use crate::store::set::Sums;
 use crate::task::id::TaskId;
+use crate::task::spec::{Image, StoredImage};
 use crate::task::state::Artifact;
 
 /// How many findings are told in full.
@@ -40,6 +41,8 @@ pub struct Report {
     pub findings: Vec<String>,
     /// The files that there should be.
     pub artifacts: Vec<(TaskId, Artifact)>,
+    /// The pictures that there should be, with the field that each is in.
+    pub inputs: Vec<(TaskId, String, StoredImage)>,
 }
 
 impl Report {
@@ -195,9 +198,13 @@ impl Opened {
 
     fn find_artifacts(&self, index: &Index, report: &mut Report) -> Result<(), StoreError> {
         for id in index.ids() {
-            if let Ok((task, _)) = read_task(id, |key| self.get(key))
-                && let Some(artifact) = task.artifact
-            {
+            let Ok((task, _)) = read_task(id, |key| self.get(key)) else { continue };
+            for (field, image) in task.submission.spec.images() {
+                if let Image::File(file) = image {
+                    report.inputs.push((id, field, *file));
+                }
+            }
+            if let Some(artifact) = task.artifact {
                 report.artifacts.push((id, artifact));
             }
         }

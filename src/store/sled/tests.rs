@@ -161,7 +161,10 @@ async fn a_damaged_task_is_not_bought_again_after_a_restore() {
     let store = open(folder.path()).await;
     let elsewhere = TempDir::new().unwrap();
     let file = elsewhere.path().join("tasks.backup");
-    let saved = backup::save(store.as_ref(), &file, fixture::created(9)).await.unwrap();
+    let saved =
+        backup::save(store.as_ref(), &crate::store::inputs::Files::of(folder.path()), &file, fixture::created(9))
+            .await
+            .unwrap();
     assert_eq!((saved.tasks, saved.tombstones, saved.damaged), (4, 1, 1));
     let into = elsewhere.path().join("store");
     backup::restore(&file, &into, backup::Waiting::AsItWas).await.unwrap();

@@ -9,6 +9,7 @@ mod crash;
 mod drain;
 mod flood;
 mod full_disk;
+mod inputs;
 mod poison;
 mod recovery;
 mod secrets;
