@@ -99,3 +99,30 @@ async fn a_link_or_a_redirect_to_inside_is_not_followed() {
         assert_eq!(files(&house), 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_wait_the_one_whose_link_ends_first_is_fetched_first() {
+    let mut house = house(&[("ARCHIVE__IDLE_TIMEOUT", "10s")]).await;
+    // The provider draws a clip when it is first asked for it, which takes a while.
+    for model in MODELS {
+        let task = house.submit(prompted(model, "a kite")).await;
+        house.finished(&task.id).await;
+    }
+    // Eight downloads from a host that is silent, one after the other.
+    for _ in 0..8 {
+        let task = house.submit(prompted(MODELS[0], "a kite [sim:download.hang*1]")).await;
+        house.until(&task.id, |task| task.state() == TaskState::Archiving).await;
+    }
+    // Kling's links are good for a month, fal's end sooner.
+    let mut waiting = Vec::new();
+    for model in MODELS {
+        let task = house.submit(prompted(model, "a kite")).await;
+        waiting.push(house.until(&task.id, |task| task.state() == TaskState::Archiving).await);
+    }
+    let kling = house.finished(&waiting[0].id).await;
+    let fal = house.finished(&waiting[1].id).await;
+    let expiry = |task: &pb::Task| task.artifact.as_ref().unwrap().provider_url_expire_time.unwrap().seconds;
+    assert!(expiry(&fal) < expiry(&kling));
+    let ends = |task: &pb::Task| task.end_time.map(|time| (time.seconds, time.nanos));
+    assert!(ends(&fal) < ends(&kling), "{:?} and {:?}", fal.history, kling.history);
+}
