@@ -176,6 +176,20 @@ impl Site {
         Evidence { acknowledged, creates: &creates, tasks, videos: &videos }.judge()
     }
 
+    /// Has the binary check the store and every video of a server that is gone:
+    /// nothing may be left for a human.
+    pub async fn check(&self) -> Result<Figures, String> {
+        let settings = self.path("settings.toml").display().to_string();
+        let checked = Process::run(&self.program, &["fsck", "--deep", "--config", &settings], &[]).ended().await;
+        let mut figures = Figures::default();
+        match checked.code {
+            Some(0) => figures.add("stores clean", 1),
+            Some(1) => figures.add("stores mended", 1),
+            code => return Err(format!("fsck ended with {code:?}: {}{}", checked.stdout, checked.stderr)),
+        }
+        Ok(figures)
+    }
+
     /// Every create that the provider accepted.
     pub fn bought(&self) -> Vec<Entry> {
         self.simulator.ledger()

@@ -73,6 +73,7 @@ async fn attack(case: Case) -> Result<Figures, String> {
     let evidence = Evidence { acknowledged: &acknowledged, creates: &site.bought(), tasks: &tasks, videos: &videos };
     figures.merge(&evidence.judge()?);
     server.kill().await;
+    figures.merge(&site.check().await?);
     Ok(figures)
 }
 

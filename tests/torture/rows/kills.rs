@@ -57,6 +57,8 @@ async fn attack(case: Case) -> Result<Figures, String> {
     seen.look(&tasks)?;
     figures.merge(&site.judge(&acknowledged, &tasks)?);
     repeat(&site, &acknowledged).await?;
+    server.kill().await;
+    figures.merge(&site.check().await?);
     Ok(figures)
 }
 

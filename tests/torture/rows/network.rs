@@ -93,6 +93,7 @@ async fn attack(case: Case, models: &'static [&'static str], share: f64, window_
     figures.add("unknown", unknown.clone().count() as u64);
     figures.add("settled", unknown.filter(|task| !is_unknown(task)).count() as u64);
     server.kill().await;
+    figures.merge(&site.check().await?);
     Ok(figures)
 }
 

@@ -68,6 +68,7 @@ async fn attack(case: Case) -> Result<Figures, String> {
     figures.add("acknowledged before the cut", told);
     figures.merge(&evidence.judge()?);
     server.kill().await;
+    figures.merge(&site.check().await?);
     Ok(figures)
 }
 

@@ -121,11 +121,12 @@ impl Script {
         let videos = self.site.path("videos");
         let bought = self.site.bought();
         let evidence = Evidence { acknowledged: &acknowledged, creates: &bought, tasks: &tasks, videos: &videos };
-        let figures = evidence.judge()?;
+        let mut figures = evidence.judge()?;
         if acknowledged.len() as u64 != REQUESTS || bought.is_empty() {
             return Err(format!("only {} requests were answered, {} jobs bought", acknowledged.len(), bought.len()));
         }
         server.kill().await;
+        figures.merge(&self.site.check().await?);
         Ok(figures)
     }
 }

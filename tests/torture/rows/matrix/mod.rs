@@ -266,6 +266,7 @@ async fn finish(stage: &mut Stage) -> Result<(Vec<Acknowledged>, Figures), Strin
         return Err(format!("I5: {first:?} became {second:?}"));
     }
     server.kill().await;
-    let figures = stage.site.judge(&answers, &tasks)?;
+    let mut figures = stage.site.judge(&answers, &tasks)?;
+    figures.merge(&stage.site.check().await?);
     Ok((answers, figures))
 }
