@@ -24,6 +24,9 @@ pub const MISSING_ANSWERS: u32 = 3;
 /// What is said of an attempt whose create bought more than one job; their ids follow.
 const TAKEN_TWICE: &str = "the create was taken more than once; further jobs:";
 
+/// What is known of a create whose answer was lost for good.
+const MAY_BE_BILLED: &str = "the provider may or may not have made and billed a video";
+
 /// Whether one more paid create is allowed after an unknown outcome: the policy
 /// says so, and the video is still wanted.
 pub fn may_buy_again(task: &Task) -> bool {
@@ -205,9 +208,8 @@ impl Step<'_> {
     /// Nothing more is bought while a create is unaccounted for: its video may
     /// still turn up.
     fn outcome_unknown(&self, edit: impl FnOnce(&mut Task)) -> Applied {
-        let message = "the answer to the create was lost and looking it up settled nothing: \
-                       the provider may or may not have made and billed a video";
-        self.entered(State::Failed, message, |task| {
+        let message = format!("the answer to the create was lost and looking it up settled nothing: {MAY_BE_BILLED}");
+        self.entered(State::Failed, &message.clone(), |task| {
             edit(task);
             task.failure = Some(Failure {
                 recoverable_until: Some(self.now + RECOVERABLE_FOR),
@@ -280,23 +282,18 @@ impl Step<'_> {
             if second && task.spares.len() < SPARES_KEPT {
                 task.spares.push(job.clone());
             }
-            match task.attempts.iter_mut().find(|attempt| attempt.number == number) {
-                Some(attempt) if attempt.job.is_some() => {
-                    let told = if attempt.note.starts_with(TAKEN_TWICE) { &attempt.note } else { TAKEN_TWICE };
-                    attempt.note = shortened(&format!("{told} {}", job.id), 200);
-                }
-                _ => adopt(task, number, &job.id, self.now),
-            }
+            enter_job(task, number, &job.id, self.now);
         })
     }
 
     pub(super) fn found_after_failure(&self, number: u32, job: &Job) -> Applied {
         let known = self.task.attempts.iter().any(|attempt| attempt.number == number);
-        if !known || !self.task.is_recoverable(self.now) || self.task.job.is_some() {
+        let followed = self.task.job.is_some() || self.task.has_bought(&job.id);
+        if !known || !self.task.is_recoverable(self.now) || followed {
             return self.note_job(number, job);
         }
         self.edited(|task| {
-            adopt(task, number, &job.id, self.now);
+            enter_job(task, number, &job.id, self.now);
             task.job = Some(job.clone());
         })
     }
@@ -309,6 +306,17 @@ impl Step<'_> {
     fn cancellation(&self, outcome: CancelOutcome) -> Option<Cancellation> {
         let requested = self.task.cancellation.map_or(self.now, |wish| wish.requested);
         Some(Cancellation { outcome, requested })
+    }
+}
+
+/// Records the job of an attempt, or that its create bought one more.
+fn enter_job(task: &mut Task, number: u32, job: &JobId, now: SystemTime) {
+    match task.attempts.iter_mut().find(|attempt| attempt.number == number) {
+        Some(attempt) if attempt.job.is_some() => {
+            let told = if attempt.note.starts_with(TAKEN_TWICE) { &attempt.note } else { TAKEN_TWICE };
+            attempt.note = shortened(&format!("{told} {job}"), 200);
+        }
+        _ => adopt(task, number, job, now),
     }
 }
 

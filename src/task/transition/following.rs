@@ -1,7 +1,7 @@
 //! The transitions of a task whose job is known: what observations, cancels and
 //! the archive change. How the job came to be is the parent's.
 
-use super::{MISSING_ANSWERS, MISSING_FOR, RECOVERABLE_FOR, Step, has_unknown_attempt};
+use super::{MAY_BE_BILLED, MISSING_ANSWERS, MISSING_FOR, RECOVERABLE_FOR, Step, has_unknown_attempt};
 use crate::task::event::Observation;
 use crate::task::machine::Applied;
 use crate::task::state::{Artifact, CancelOutcome, Charge, Failure, FailureKind, Output, Progress, State, Task};
@@ -37,15 +37,34 @@ impl Step<'_> {
             return self.follow_spare(&failure.message, charges);
         }
         let asked = self.task.cancellation.is_some_and(|wish| wish.outcome == CancelOutcome::AskedUpstream);
-        if asked {
+        if asked && !has_unknown_attempt(self.task) {
             return self.entered(State::Cancelled, "the provider stopped the job", |task| {
                 task.cancellation = self.cancellation(CancelOutcome::Confirmed);
                 take_charges(task, charges);
             });
         }
-        self.entered(State::Failed, &failure.message, |task| {
-            let maybe_charged = failure.maybe_charged || has_unknown_attempt(task);
-            task.failure = Some(Failure { maybe_charged, ..failure.clone() });
+        self.no_video(failure, charges)
+    }
+
+    /// The job that was followed gives no video, and no other one is known. Where
+    /// the answer to another create was lost, that one may have bought one: it is
+    /// looked for as long as such a task is.
+    fn no_video(&self, failure: &Failure, charges: &[Charge]) -> Applied {
+        let failure = match has_unknown_attempt(self.task) {
+            false => failure.clone(),
+            true => Failure {
+                kind: FailureKind::SubmitOutcomeUnknown,
+                message: format!("{}; the answer to another create was lost: {MAY_BE_BILLED}", failure.message),
+                maybe_charged: true,
+                recoverable_until: Some(self.now + RECOVERABLE_FOR),
+                ..failure.clone()
+            },
+        };
+        self.entered(State::Failed, &failure.message.clone(), |task| {
+            if failure.recoverable_until.is_some() {
+                leave_job(task);
+            }
+            task.failure = Some(failure);
             take_charges(task, charges);
         })
     }
@@ -65,7 +84,7 @@ impl Step<'_> {
         if self.has_spare() {
             return self.follow_spare(message, &[]);
         }
-        self.fail(Failure::charged(FailureKind::ProviderLostJob, message))
+        self.no_video(&Failure::charged(FailureKind::ProviderLostJob, message), &[])
     }
 
     fn has_spare(&self) -> bool {
@@ -89,7 +108,7 @@ impl Step<'_> {
         if self.has_spare() {
             return self.follow_spare(&failure.message, &[]);
         }
-        self.fail(failure.clone())
+        self.no_video(failure, &[])
     }
 
     pub(in crate::task) fn deadline_while_running(&self) -> Applied {
@@ -103,6 +122,10 @@ impl Step<'_> {
         let Some(wish) = self.task.cancellation else { return Applied::NotAllowed };
         match outcome {
             CancelOutcome::Confirmed if self.has_spare() => self.follow_spare("the provider cancelled the job", &[]),
+            CancelOutcome::Confirmed if has_unknown_attempt(self.task) => {
+                let stopped = "the provider cancelled the job before it ran";
+                self.no_video(&Failure::charged(FailureKind::SubmitOutcomeUnknown, stopped), &[])
+            }
             CancelOutcome::Confirmed => self.cancelled("the provider cancelled the job before it ran"),
             CancelOutcome::Requested => Applied::Same,
             CancelOutcome::AskedUpstream | CancelOutcome::NotSupported | CancelOutcome::TooLate => {
@@ -160,12 +183,15 @@ impl Step<'_> {
                 take_charges(task, charges);
                 take_spare(task);
             }),
+            Observation::Failed { charges, .. } if has_unknown_attempt(self.task) => self.edited(|task| {
+                take_charges(task, charges);
+                leave_job(task);
+            }),
             Observation::Failed { failure, charges } => self.edited(|task| {
                 take_charges(task, charges);
-                let maybe_charged = failure.maybe_charged || has_unknown_attempt(task);
                 if let Some(known) = &mut task.failure {
                     known.recoverable_until = None;
-                    known.maybe_charged = maybe_charged;
+                    known.maybe_charged = failure.maybe_charged;
                 }
             }),
             Observation::Pending(_) | Observation::Missing => Applied::Same,
@@ -185,10 +211,13 @@ impl Step<'_> {
     }
 
     /// The late video of a failed task could not be kept: the failure stays, and
-    /// now for good.
+    /// now for good, unless another create may have bought one.
     pub(in crate::task) fn fail_again(&self, failure: &Failure) -> Applied {
         if self.has_spare() {
             return self.edited(take_spare);
+        }
+        if has_unknown_attempt(self.task) && self.task.job.is_some() {
+            return self.edited(leave_job);
         }
         self.edited(|task| {
             task.output = None;
@@ -210,6 +239,14 @@ impl Step<'_> {
 /// The first of the further jobs is the one that is followed from now on.
 fn take_spare(task: &mut Task) {
     task.job = Some(task.spares.remove(0));
+    task.progress = Progress::default();
+    task.output = None;
+    found_again(task);
+}
+
+/// Nothing more is hoped for from the job.
+fn leave_job(task: &mut Task) {
+    task.job = None;
     task.progress = Progress::default();
     task.output = None;
     found_again(task);

@@ -85,14 +85,17 @@ pub(super) fn check_change(before: &Task, event: &Event, after: &Task) {
     assert!(!before.state.is_final() || after.state == before.state || turned_around, "final is final");
     let spare = before.spares.first().filter(|_| after.spares.len() < before.spares.len());
     let stays = after.job == before.job && after.spares.len() >= before.spares.len();
+    let left = after.job.is_none() && after.output.is_none() && spare.is_none() && after.is_open();
     assert!(
-        before.job.is_none() || stays || after.job.as_ref() == spare,
-        "the job stays, unless a spare takes its place"
+        before.job.is_none() || stays || after.job.as_ref() == spare || left,
+        "the job stays, unless a spare takes its place or another create may have bought one"
     );
-    let given_up = before.state != after.state && !before.state.is_final();
-    let failed =
-        given_up && matches!(after.state, State::Failed | State::Cancelled) && after.recoverable_until().is_none();
-    assert!(!failed || after.spares.is_empty(), "no task gives up while another job was paid for");
+    let unknown = after.attempts.iter().any(|attempt| attempt.outcome == AttemptOutcome::Unknown);
+    assert!(
+        !given_up(before, after) || !unknown || after.is_open(),
+        "no task gives up while a create is unaccounted for"
+    );
+    assert!(!given_up(before, after) || after.spares.is_empty(), "no task gives up while another job was paid for");
     assert!(before.charges.is_empty() || !after.charges.is_empty(), "charges stay");
     let began = before.job.is_none() && after.state == State::Running;
     assert!(began || after.deadline == before.deadline, "the limit moves when the job begins, and only then");
@@ -100,6 +103,12 @@ pub(super) fn check_change(before: &Task, event: &Event, after: &Task) {
         assert_eq!(earlier.requested, later.requested, "a wish keeps its date");
     }
     check_sends(before, event, after);
+}
+
+/// Whether the task has ended without a video, and for good.
+fn given_up(before: &Task, after: &Task) -> bool {
+    let ended = before.state != after.state && !before.state.is_final();
+    ended && matches!(after.state, State::Failed | State::Cancelled) && !after.is_open()
 }
 
 fn check_sends(before: &Task, event: &Event, after: &Task) {

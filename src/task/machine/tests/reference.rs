@@ -9,7 +9,7 @@ pub(super) struct Reference {
     pub(super) state: State,
     /// How often each attempt was sent.
     pub(super) sends: Vec<u32>,
-    /// Whether an answer to each attempt was ever lost.
+    /// Whether the answer to each attempt was lost, and its job is not known.
     lost: Vec<bool>,
     /// Whether the last create surely was not taken.
     free: bool,
@@ -77,7 +77,7 @@ impl Reference {
             {
                 self.doubt();
             }
-            (S::Submitting, E::CreateRefused(_)) => self.fail(now, self.lost.contains(&true)),
+            (S::Submitting, E::CreateRefused(_)) => self.fail(now, self.in_doubt()),
             (S::Submitting, E::CreateNotSent { .. } | E::CreateThrottled { .. }) if self.wish.is_some() => {
                 self.stop(now)
             }
@@ -85,41 +85,50 @@ impl Reference {
                 (self.state, self.free) = (S::Queued, true);
             }
             (S::Queued, E::CancelRequested) => self.stop(now),
-            (S::Queued, E::DeadlinePassed) if over => self.fail(now, self.lost.contains(&true)),
-            (S::Queued, E::ImageRejected(_)) => self.fail(now, self.lost.contains(&true)),
+            (S::Queued, E::DeadlinePassed) if over => self.fail(now, self.in_doubt()),
+            (S::Queued, E::ImageRejected(_)) => self.fail(now, self.in_doubt()),
             (_, E::JobFound { attempt, .. }) if !(1..=self.sends.len()).contains(&(*attempt as usize)) => {}
             (_, E::CreateAccepted(_)) if self.sends.is_empty() => {}
             (S::Queued, E::CreateAccepted(_)) => {}
             (S::Queued | S::Submitting | S::Reconciling, E::CreateAccepted(job) | E::JobFound { job, .. }) => {
-                self.known.push(job.id.clone());
+                if self.state == S::Submitting && self.number(event) != self.sends.len() {
+                    self.lost[self.sends.len() - 1] = true;
+                }
+                self.learn(event, &job.id);
                 self.run(now + timeout);
             }
-            (S::Failed, E::CreateAccepted(job) | E::JobFound { job, .. }) if late && !self.job => {
-                self.known.push(job.id.clone());
+            (S::Failed, E::CreateAccepted(job) | E::JobFound { job, .. })
+                if late && !self.job && !self.known.contains(&job.id) =>
+            {
+                self.learn(event, &job.id);
                 self.job = true;
             }
-            (_, E::CreateAccepted(job) | E::JobFound { job, .. }) => self.named(&job.id),
+            (_, E::CreateAccepted(job) | E::JobFound { job, .. }) if !self.known.contains(&job.id) => {
+                self.waiting = 4.min(self.waiting + usize::from(!self.known.is_empty()));
+                self.learn(event, &job.id);
+            }
             (S::Reconciling, E::WindowOver) => self.fail(now, true),
             (S::Submitting | S::Reconciling | S::Running, E::CancelRequested) => {
                 self.wish.get_or_insert(C::Requested);
             }
             (S::Running, E::Observed(O::Succeeded { .. })) => (self.state, self.missing) = (S::Archiving, None),
             (S::Running, E::Observed(O::Failed { .. })) if self.another() => {}
-            (S::Running, E::Observed(O::Failed { .. })) if self.wish == Some(C::AskedUpstream) => {
-                self.state = S::Cancelled;
-            }
-            (S::Running, E::Observed(O::Failed { .. })) => self.fail(now, false),
+            (S::Running, E::Observed(O::Failed { .. })) if self.wish == Some(C::AskedUpstream) => self.stop(now),
+            (S::Running, E::Observed(O::Failed { .. })) => self.fail(now, self.in_doubt()),
             (S::Running, E::Observed(O::Pending(_))) => self.missing = None,
             (S::Running, E::Observed(O::Missing)) => {
                 let (since, answers) = self.missing.map_or((now, 1), |(since, answers)| (since, answers + 1));
                 self.missing = Some((since, answers));
                 if answers >= 3 && now >= since + MISSING_FOR && !self.another() {
-                    self.fail(now, false);
+                    self.fail(now, self.in_doubt());
                 }
             }
-            (S::Running, E::DeadlinePassed) if over => self.fail(now, true),
+            (S::Running, E::DeadlinePassed) if over => {
+                self.fail(now, true);
+                self.job = true;
+            }
             (S::Running, E::CancelAnswered(C::Confirmed)) if self.wish.is_some() && self.another() => {}
-            (S::Running, E::CancelAnswered(C::Confirmed)) if self.wish.is_some() => self.state = S::Cancelled,
+            (S::Running, E::CancelAnswered(C::Confirmed)) if self.wish.is_some() => self.stop(now),
             (S::Running, E::CancelAnswered(C::Requested)) => {}
             (S::Running, E::CancelAnswered(outcome)) if self.wish.is_some() => self.wish = Some(*outcome),
             (S::Archiving, E::ArtifactStored(_)) => self.state = S::Succeeded,
@@ -130,7 +139,7 @@ impl Reference {
                 if self.another() {
                     self.state = S::Running;
                 } else {
-                    self.fail(now, false);
+                    self.fail(now, self.in_doubt());
                 }
             }
             (S::Failed, E::ArtifactStored(_)) if late => (self.state, self.until) = (S::Succeeded, None),
@@ -158,13 +167,20 @@ impl Reference {
         self.state = State::Reconciling;
     }
 
-    /// A job that is not followed: one more to fall back on, unless it is the only one.
-    fn named(&mut self, job: &JobId) {
-        if self.known.contains(job) {
-            return;
-        }
-        self.waiting = 4.min(self.waiting + usize::from(!self.known.is_empty()));
+    /// Which attempt the event tells of; an answer is the last one's.
+    fn number(&self, event: &Event) -> usize {
+        if let Event::JobFound { attempt, .. } = event { *attempt as usize } else { self.sends.len() }
+    }
+
+    /// A job that was not known, and so what became of its attempt.
+    fn learn(&mut self, event: &Event, job: &JobId) {
+        let number = self.number(event);
+        self.lost[number - 1] = false;
         self.known.push(job.clone());
+    }
+
+    fn in_doubt(&self) -> bool {
+        self.lost.contains(&true)
     }
 
     /// Turns to a job that waits, if there is one. The wish to cancel begins anew.
@@ -181,7 +197,12 @@ impl Reference {
     }
 
     fn late_end(&mut self) {
-        if !self.another() {
+        if self.another() {
+            return;
+        }
+        if self.in_doubt() && self.job {
+            (self.job, self.in_hand) = (false, false);
+        } else {
             self.until = None;
         }
     }
@@ -192,14 +213,14 @@ impl Reference {
 
     /// Nothing more is sent: certain, unless an answer was lost.
     fn stop(&mut self, now: SystemTime) {
-        if self.lost.contains(&true) {
+        if self.in_doubt() {
             return self.fail(now, true);
         }
         self.state = State::Cancelled;
     }
 
     fn fail(&mut self, now: SystemTime, recoverable: bool) {
-        self.state = State::Failed;
+        (self.state, self.job, self.in_hand) = (State::Failed, false, false);
         self.until = recoverable.then_some(now + RECOVERABLE_FOR);
     }
 }

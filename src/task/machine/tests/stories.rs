@@ -314,6 +314,35 @@ fn a_wish_to_cancel_reaches_the_second_job_too() {
     }
 }
 
+/// Its first create was lost, and the policy bought a second one.
+fn bought_after_a_loss() -> Life {
+    Life::begin(TWICE).sent().lost().sent().then(accepted("b"))
+}
+
+#[test]
+fn an_earlier_create_without_an_answer_is_looked_for_when_the_later_job_gives_no_video() {
+    let asked = || bought_after_a_loss().cancel().then(answered(CancelOutcome::AskedUpstream));
+    let late = || bought_after_a_loss().at_deadline().then(Event::DeadlinePassed);
+    let ends = [
+        bought_after_a_loss().then(gave_up()),
+        long_missing(bought_after_a_loss()),
+        bought_after_a_loss().then(done("link")).then(unkept()),
+        asked().then(gave_up()),
+        asked().then(answered(CancelOutcome::Confirmed)),
+        late().then(gave_up()),
+        late().then(done("link")).then(unkept()),
+    ];
+    for life in ends {
+        assert_eq!((life.task.state, &life.task.job, next_of(&life)), (State::Failed, &None, Action::Reconcile));
+        assert!(life.failure().maybe_charged && life.task.is_recoverable(life.now));
+        assert_eq!(life.judged(&found(2, "b")), Applied::Same, "the job that gave no video is not followed again");
+        let found = life.then(found(1, "a"));
+        assert_eq!((&found.task.job, next_of(&found)), (&Some(job("a")), Action::Poll));
+        assert!(found.clone().then(done("other")).then(stored()).is(State::Succeeded));
+        assert_eq!(next_of(&found.then(gave_up())), Action::Nothing, "there is no third one");
+    }
+}
+
 #[test]
 fn the_job_of_an_earlier_attempt_is_adopted_whatever_the_later_one_does() {
     let second = || Life::begin(TWICE).sent().lost().sent();
