@@ -77,6 +77,8 @@ pub async fn run(row: &'static Row, bounds: &Bounds) -> bool {
     let began = Instant::now();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("torture-{}-{}", row.name, std::process::id()));
     std::fs::create_dir_all(&home).expect("a folder for the run");
+    // As strace names it.
+    let home = home.canonicalize().expect("the folder for the run");
     let program = home.join("videogen");
     std::fs::copy(env!("CARGO_BIN_EXE_videogen"), &program).expect("a copy of the binary");
 

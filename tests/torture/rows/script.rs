@@ -33,11 +33,12 @@ pub struct Script {
     case: Case,
 }
 
-/// Jobs that end at once, one clip for all of them, and a short look for what is unknown.
+/// Jobs that end at once, one clip for all of them, and a short look for what is unknown:
+/// long enough for Kling to be asked for the same create again.
 fn quick() -> Plan {
     let plan = Plan::quick(Duration::ZERO);
     let provider = simulator::Settings { clips: Some(1), ..plan.provider };
-    Plan { provider, unknown_window_s: 4, ..plan }
+    Plan { provider, unknown_window_s: 8, ..plan }
 }
 
 /// How the life under strace ended.
@@ -98,7 +99,7 @@ impl Script {
 
     /// What strace wrote down, once it has told the end of the process itself.
     pub async fn settled_log(&self) -> Result<String, String> {
-        for _ in 0..500 {
+        for _ in 0..3_000 {
             let log = std::fs::read(&self.log).map_err(|error| error.to_string())?;
             let log = String::from_utf8_lossy(&log).into_owned();
             if log.lines().last().is_some_and(|line| line.contains("+++ ")) {
