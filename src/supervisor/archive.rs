@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 use tracing::{debug, error, warn};
 
 use super::account::Account;
@@ -17,8 +17,8 @@ use crate::providers::contract::Trouble;
 use crate::task::event::{Event, Observation};
 use crate::task::state::{Artifact, Failure, FailureKind, Output, State, Task};
 
-/// How long a link that the provider keeps repeating may be refused before the
-/// video counts as lost.
+/// How long a link that the provider keeps repeating may be refused, each time that
+/// it is tried, before the video counts as lost.
 const DEAD_LINK_FOR: Duration = Duration::from_secs(600);
 /// How long a file that cannot be fetched whole is tried.
 const FETCH_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -50,7 +50,7 @@ impl Driver {
             return Some(Ok(artifact));
         }
         #[cfg(test)]
-        if let Some(error) = super::tests::scripted_fetch(&output.url) {
+        if let Some(error) = super::tests::scripted_fetch(&output.url, self.clock.now()) {
             return Some(Err(error));
         }
         // Not cut short from outside: what was sent to a bucket has to be taken back.
@@ -63,6 +63,9 @@ impl Driver {
         account: &Account,
         error: FetchError,
     ) -> Result<Again, LedgerError> {
+        if !matches!(error, FetchError::LinkExpired { .. }) {
+            self.troubles.link_may_work(task.id);
+        }
         match error {
             FetchError::LinkExpired { .. } => self.fresh_link(task, account).await,
             FetchError::Transient { reason, retry_after } if self.archiving_for(task) < FETCH_FOR => {
@@ -71,7 +74,7 @@ impl Driver {
             }
             FetchError::Transient { reason, .. } => self.lost(task, &reason).await,
             FetchError::Rejected(reason) => {
-                let failures = self.trouble(task.id);
+                let failures = self.troubles.count(task.id);
                 if failures + 1 < REJECTIONS {
                     warn!(reason, "what was fetched is no intact video; trying again");
                     return Ok(Some(self.polling.after_trouble(failures, None, self.clock.jitter())));
@@ -111,7 +114,8 @@ impl Driver {
                 Recorded::NotAllowed(_) => Ok(None),
             };
         }
-        if self.archiving_for(task) < DEAD_LINK_FOR {
+        let refused_for = self.troubles.link_refused(task.id, Instant::now());
+        if refused_for < DEAD_LINK_FOR && self.archiving_for(task) < FETCH_FOR {
             let reason = "the link is refused and the provider gives no other".to_owned();
             return Ok(Some(self.wait_out(task, &Trouble { reason, retry_after: None, denied: false })));
         }

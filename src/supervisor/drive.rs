@@ -17,6 +17,7 @@ use super::fetches::Fetches;
 use super::hand::Hand;
 use super::hold::is_of_the_account;
 use super::limits::Slots;
+use super::trouble::Troubles;
 use crate::archive::Archive;
 use crate::catalog::{Catalog, Model};
 use crate::clock::{Clock, since};
@@ -62,8 +63,7 @@ pub(super) struct Driver {
     pub(super) slots: Slots,
     /// Tasks whose turn has come, for a slot or because their account is good again.
     pub(super) turns: Mutex<BTreeSet<TaskId>>,
-    /// Calls in a row that told nothing, for the tasks that have any.
-    pub(super) troubles: Mutex<HashMap<TaskId, u32>>,
+    pub(super) troubles: Troubles,
 }
 
 /// When to come back: after a while, or never.
@@ -212,7 +212,7 @@ impl Driver {
     ) -> Result<Again, LedgerError> {
         match created {
             Created::Accepted(job) => {
-                let retried = self.in_trouble(task.id);
+                let retried = self.troubles.any(task.id);
                 let again = self.record(task, Event::CreateAccepted(job)).await?;
                 account.budget.succeeded(retried);
                 self.good_again(task, account.circuit.bought()).await?;
@@ -247,7 +247,7 @@ impl Driver {
     ) -> Result<Again, LedgerError> {
         let task = self.note(task, event).await?;
         Ok(match task.state {
-            State::Queued => Some(wait(self.trouble(task.id))),
+            State::Queued => Some(wait(self.troubles.count(task.id))),
             _ => self.rest(&task),
         })
     }
@@ -255,7 +255,7 @@ impl Driver {
     /// Records an event and says when the task wants to be looked at again.
     pub(super) async fn record(&self, task: &Arc<Task>, event: Event) -> Result<Again, LedgerError> {
         let task = self.note(task, event).await?;
-        self.calm(task.id);
+        self.troubles.forget(task.id);
         Ok(self.rest(&task))
     }
 
@@ -294,27 +294,9 @@ impl Driver {
 
     /// The rest after a call that told nothing: it grows with each in a row.
     pub(super) fn wait_out(&self, task: &Task, trouble: &Trouble) -> Duration {
-        let failures = self.trouble(task.id);
+        let failures = self.troubles.count(task.id);
         debug!(%trouble, failures, "the provider told nothing");
         self.polling.after_trouble(failures, trouble.retry_after, self.clock.jitter())
-    }
-
-    /// Counts one more call in a row that told nothing.
-    pub(super) fn trouble(&self, id: TaskId) -> u32 {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = troubles.entry(id).or_default();
-        *failures += 1;
-        *failures - 1
-    }
-
-    /// Whether the last call for a task told nothing, so that the next is a retry.
-    pub(super) fn in_trouble(&self, id: TaskId) -> bool {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
-    }
-
-    /// Forgets the calls that told nothing: one has told something.
-    pub(super) fn calm(&self, id: TaskId) {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     /// The catalog's row for the task's model.

@@ -29,7 +29,7 @@ fn told(reason: &str) -> String {
 impl Driver {
     /// How long a retry has to wait because the account's budget for them is used up.
     pub(super) fn rationed(&self, task: &Task, account: &Account) -> Again {
-        if !self.in_trouble(task.id) {
+        if !self.troubles.any(task.id) {
             return None;
         }
         let wait = account.budget.take(Instant::now()).err()?;
@@ -85,7 +85,7 @@ impl Driver {
 
     /// A poll or a look-up was answered.
     pub(super) async fn answered(&self, task: &Task, account: &Account) -> Result<(), LedgerError> {
-        account.budget.succeeded(self.in_trouble(task.id));
+        account.budget.succeeded(self.troubles.any(task.id));
         self.good_again(task, account.circuit.answered()).await
     }
 

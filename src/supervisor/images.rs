@@ -53,7 +53,7 @@ impl Driver {
             None => Ok(self.rest(&task)),
             Some(Duration::ZERO) => self.reject(&task, findings).await,
             Some(left) => {
-                let failures = self.trouble(task.id);
+                let failures = self.troubles.count(task.id);
                 warn!(failures, "an image of the task cannot be fetched");
                 Ok(Some(backoff::resend(failures, self.clock.jitter()).min(left)))
             }

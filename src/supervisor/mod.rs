@@ -19,7 +19,8 @@ pub mod schedule;
 mod suspect;
 #[cfg(test)]
 mod tests;
-pub mod trust;
+pub mod trouble;
+mod trust;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -156,7 +157,7 @@ impl Supervisor {
             fetches: Fetches::new(FETCHES_AT_ONCE),
             slots: Slots::default(),
             turns: Mutex::default(),
-            troubles: Mutex::default(),
+            troubles: trouble::Troubles::default(),
         };
         let mut supervisor = Self {
             driver: Arc::new(driver),

@@ -156,7 +156,7 @@ impl Driver {
             }
             Some(Ok(Found::Nothing)) => {
                 self.answered(task, account).await?;
-                self.calm(task.id);
+                self.troubles.forget(task.id);
                 Ok(Sought::Nothing)
             }
             Some(Err(trouble)) => Ok(Sought::Unanswered(trouble)),

@@ -37,6 +37,9 @@ const WINDOW: Duration = Duration::from_secs(3600);
 /// What the model of these tests typically takes.
 const TYPICAL: Duration = Duration::from_secs(120);
 
+/// When simulated time begins, in seconds since 1970.
+const BEGIN_S: u64 = 1_795_000_000;
+
 /// What an account may do at once.
 #[derive(Clone, Copy)]
 struct Limits {
@@ -66,7 +69,7 @@ impl World {
     /// A world whose account has these limits.
     async fn with(provider: Scripted, limits: Limits) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let clock = Clock::simulated(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000));
+        let clock = Clock::simulated(SystemTime::UNIX_EPOCH + Duration::from_secs(BEGIN_S));
         let folder = tempfile::tempdir().unwrap();
         let store = SledStore::temporary().await.unwrap();
         let archive = archive(&folder);
@@ -129,8 +132,13 @@ fn archive(folder: &TempDir) -> Arc<Archive> {
 
 /// What a fetch of a link of the simulation comes to: sockets do not go with paused
 /// time, and a good file is where the archive looks first.
-pub(super) fn scripted_fetch(url: &str) -> Option<FetchError> {
+pub(super) fn scripted_fetch(url: &str, now: SystemTime) -> Option<FetchError> {
     let kind = url.strip_prefix("https://cdn.example/")?.split('/').next()?;
+    if let Some(minutes) = kind.strip_prefix("down-for-minutes-") {
+        let until = SystemTime::UNIX_EPOCH + Duration::from_secs(BEGIN_S + 60 * minutes.parse::<u64>().ok()?);
+        let down = || FetchError::Transient { reason: "down".into(), retry_after: None };
+        return Some(if now < until { down() } else { FetchError::LinkExpired { status: 403 } });
+    }
     match kind {
         "expired" => Some(FetchError::LinkExpired { status: 403 }),
         "rejected" => Some(FetchError::Rejected("a page".into())),

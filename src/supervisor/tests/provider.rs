@@ -90,6 +90,13 @@ pub(super) fn pending() -> Result<Observation, Trouble> {
     Ok(Observation::Pending(Progress { provider_status: "processing".into(), ..Progress::default() }))
 }
 
+/// Done, but the file is behind a host that is down for so many minutes of the
+/// simulation, and refuses the link after that.
+pub(super) fn done_behind_an_outage(minutes: u64) -> Result<Observation, Trouble> {
+    let output = Output { url: format!("https://cdn.example/down-for-minutes-{minutes}/"), expires: None };
+    Ok(Observation::Succeeded { output, charges: Vec::new() })
+}
+
 /// Done.
 pub(super) fn done() -> Result<Observation, Trouble> {
     let output = Output { url: "https://cdn.example/v.mp4".into(), expires: None };
@@ -126,7 +133,9 @@ impl Provider for Scripted {
         let born = |job: &Job| seen.creates.iter().find(|(marker, _)| *marker == job.handle).map(|(_, at)| *at);
         let observe = |job: &Job| {
             let observation = (self.life)(born(job).expect("the job was bought").elapsed());
-            if matches!(observation, Ok(Observation::Succeeded { .. })) {
+            let link =
+                if let Ok(Observation::Succeeded { output, .. }) = &observation { output.url.as_str() } else { "" };
+            if link.ends_with("/v.mp4") {
                 let task = Marker::new(&*job.handle).task().expect("the marker is ours");
                 std::fs::write(self.folder.join(format!("{task}.mp4")), sample::mp4(500)).unwrap();
             }

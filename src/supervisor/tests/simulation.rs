@@ -59,7 +59,7 @@ struct Figures {
 impl World {
     async fn new(seed: u64) -> Self {
         let dice = Dice::new(seed);
-        let clock = Clock::seeded(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000), dice.throw());
+        let clock = Clock::seeded(SystemTime::UNIX_EPOCH + Duration::from_secs(super::BEGIN_S), dice.throw());
         let folder = tempfile::tempdir().unwrap();
         let store = Steady::open().await;
         let provider = Arc::new(Fickle::new(dice.fork(), folder.path().to_owned(), DAY));

@@ -3,7 +3,7 @@
 use tokio::time::Duration;
 
 use super::World;
-use super::provider::{Scripted, done, failed, pending, silent};
+use super::provider::{Scripted, done, done_behind_an_outage, failed, pending, silent};
 use crate::providers::contract::{Created, Trouble};
 use crate::task::event::Observation;
 use crate::task::spec::UnknownPolicy::{AtLeastOnce, AtMostOnce};
@@ -236,4 +236,27 @@ async fn a_failure_that_nothing_recovers_is_closed_after_a_day() {
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         assert_eq!(world.provider.looks().len(), looks, "nobody asks any more");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_refused_after_a_long_outage_is_not_yet_dead() {
+    let life = |age| match age {
+        age if age < MINUTE => pending(),
+        age if age < 36 * MINUTE => done_behind_an_outage(31),
+        _ => done(),
+    };
+    let world = World::new(Scripted::like_kling(life)).await;
+    let id = world.submit(AtMostOnce).await;
+    let (_, took) = world.until(id, State::Succeeded).await;
+    assert!((36 * MINUTE..38 * MINUTE).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_refused_for_ten_minutes_loses_the_video() {
+    let life = |age| if age < MINUTE { pending() } else { done_behind_an_outage(31) };
+    let world = World::new(Scripted::like_kling(life)).await;
+    let id = world.submit(AtMostOnce).await;
+    let (task, took) = world.until(id, State::Failed).await;
+    assert_eq!(task.failure.as_ref().unwrap().kind, FailureKind::ArtifactLost);
+    assert!((41 * MINUTE..43 * MINUTE).contains(&took), "{took:?}");
 }
