@@ -106,7 +106,14 @@ impl World {
                     self.ledger.cancel(id).await.unwrap();
                 }
             }
-            70..78 => self.ledger.nudge(self.any_task().unwrap_or(TaskId::floor(1))),
+            70..78 => {
+                let id = self.any_task().unwrap_or(TaskId::floor(1));
+                if self.dice.chance(0.5) {
+                    // Somebody calls, and may be right or not.
+                    self.ledger.heard(id);
+                }
+                self.ledger.nudge(id);
+            }
             78..86 => self.callback().await,
             86..90 => {
                 let leap = self.dice.below(7_200_000) as i64 - 3_600_000;
