@@ -43,7 +43,7 @@ async fn a_mistake_in_the_settings_is_named_and_nothing_is_made() {
     refused(&site, "[store]", "[store", &["settings.toml", "line 7", "not valid TOML"]).await;
     refused(&site, "127.0.0.0/8", "127.0.0.0/99", &["network.allow"]).await;
     let file = format!("file:{}", site.path("videos").display());
-    refused(&site, &file, "s3://bucket/videos", &["archive.url", "not built into this version"]).await;
+    refused(&site, &file, "ftp://bucket/videos", &["archive.url", "expected file:FOLDER"]).await;
     assert!(!site.path("store").exists() && !site.path("videos").exists());
 }
 
