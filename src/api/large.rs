@@ -20,8 +20,12 @@ pub const SMALL_BYTES: usize = 64 * 1024;
 pub const SUBMIT_BYTES: usize = 24 * 1024 * 1024;
 /// How many large ones are taken in at once. Each may be in memory three times
 /// over: as it comes, as its digest is made, as it goes into its file.
-const LARGE_AT_ONCE: usize = 4;
-/// How long a large one waits for its turn.
+const LARGE_AT_ONCE: usize = 2;
+/// How many wait for their turn. What has come of them stays unread and takes up
+/// the window of their connection, which leaves room for those that have a place:
+/// the window is larger than that of all these streams together.
+const WAITING: usize = 8;
+/// How long one waits.
 const TURN: Duration = Duration::from_secs(10);
 /// How long it may take to come in after that.
 const WHOLE: Duration = Duration::from_secs(60);
@@ -30,14 +34,17 @@ const SUBMIT: &str = "/videogen.v1.VideoGen/Submit";
 
 /// The places for large requests.
 #[derive(Clone, Debug)]
-pub struct Gate(Arc<Semaphore>);
+pub struct Gate {
+    places: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
 
 /// The place of a request that turned out large, until its call has ended.
 pub type Place = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
 
 impl Default for Gate {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
+        Self { places: Arc::new(Semaphore::new(LARGE_AT_ONCE)), waiting: Arc::new(Semaphore::new(WAITING)) }
     }
 }
 
@@ -68,7 +75,11 @@ impl Gate {
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let turn = tokio::time::timeout(TURN, Arc::clone(&self.0).acquire_owned()).await;
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let _waiting = self.waiting.try_acquire().map_err(|_| status::too_many_large())?;
+        let turn = tokio::time::timeout(TURN, Arc::clone(&self.places).acquire_owned()).await;
         turn.ok().and_then(Result::ok).ok_or_else(status::too_many_large)
     }
 }

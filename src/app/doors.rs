@@ -22,6 +22,8 @@ use crate::{admin, config, webhook};
 
 /// The largest answer: a page holds many tasks.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// How much of a request is taken before it is read.
+const WINDOW: u32 = 64 * 1024;
 /// Streams on one connection; tonic's own default is no limit at all.
 const STREAMS: u32 = 256;
 
@@ -94,8 +96,9 @@ pub(super) fn open_grpc(
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .http2_max_local_error_reset_streams(Some(1024))
         .http2_max_header_list_size(16 * 1024)
-        .initial_stream_window_size(64 * 1024)
-        .initial_connection_window_size(256 * 1024)
+        .initial_stream_window_size(WINDOW)
+        // Larger than what large requests that wait for their turn can hold of it.
+        .initial_connection_window_size(16 * WINDOW)
         .add_routes(routes);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(Duration::from_secs(60)));
     doors.spawn(async move {

@@ -25,7 +25,7 @@ const UNFINISHED: &str = ".unfinished-";
 
 /// How much of such files is in memory at once for orders that go out, in MiB. A
 /// single spec may be larger and then goes alone.
-const LOADED_MIB: u32 = 64;
+const LOADED_MIB: u32 = 32;
 
 /// The name of a file: SHA-256 of what is in it.
 pub type Digest = [u8; 32];

@@ -12,14 +12,33 @@ use crate::house::{House, link, quick, request, text, told};
 #[tokio::test(flavor = "multi_thread")]
 async fn links_to_anywhere_but_the_public_web_are_refused() {
     let provider = quick(Duration::from_millis(300));
-    let settings = [("NETWORK__ALLOW", ""), ("WEBHOOKS__SECRET", crate::common::receiver::SECRET)];
+    let settings = [
+        ("NETWORK__ALLOW", ""),
+        ("SUBMIT__IMAGE_CHECK", "fetch"),
+        ("WEBHOOKS__SECRET", crate::common::receiver::SECRET),
+    ];
     let mut house = House::with(provider, &settings).await;
     // Whoever is called leaves a connection here.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let inside = listener.local_addr().unwrap();
-    let near =
-        [format!("http://{inside}/"), format!("https://{inside}/"), format!("https://localhost:{}/", inside.port())];
+    let port = inside.port();
+    // The same place in every spelling: one that is not judged leaves a connection.
+    let near = [
+        format!("http://{inside}/"),
+        format!("https://{inside}/"),
+        format!("https://localhost:{port}/"),
+        format!("https://[::ffff:127.0.0.1]:{port}/"),
+        format!("https://2130706433:{port}/"),
+        format!("https://0x7f.1:{port}/"),
+        format!("https://017700000001:{port}/"),
+        format!("https://127.1:{port}/"),
+        format!("https://0:{port}/"),
+        format!("https://127.0.0.1.:{port}/"),
+        format!("https://127.0.0.1:{port}#@example.com/"),
+        format!("https://example.com@127.0.0.1:{port}/"),
+        format!("https://\u{ff11}\u{ff12}\u{ff17}.0.0.1:{port}/"),
+    ];
     let known = [
         "http://example.com/a.png",
         "http://127.0.0.1/",
@@ -55,6 +74,8 @@ async fn links_to_anywhere_but_the_public_web_are_refused() {
         "file:///etc/passwd",
         "gopher://example.com/",
         "data:image/png;base64,iVBORw0KGgo=",
+        "https://[::]/",
+        "https://0x7f000001/",
         "example.com/a.png",
         "",
     ];

@@ -4,13 +4,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures::future::join_all;
 use pb::TaskState;
 use pb::image::Source;
 use videogen::api::pb;
 
 use super::server::Site;
 use crate::common::child::{Ended, Process};
-use crate::house::{quick, request, text};
+use crate::house::{options, quick, request, text, told, within};
 use crate::images::sha256;
 use crate::picture::png;
 
@@ -76,4 +77,48 @@ async fn pictures_outlive_a_kill_a_lost_disk_and_a_restore() {
     assert_eq!(arrived, pictures.iter().map(|picture| format!("base64 {}", sha256(picture))).collect());
     assert_eq!(site.bought().len(), 5);
     assert_eq!(server.stop().await.code, Some(0));
+}
+
+/// What the process holds, in MiB.
+fn held(server: &super::server::Server, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_requests_at_once_are_taken_in_turns() {
+    let site = Site::with(quick(Duration::from_millis(300))).await;
+    let server = site.start().await;
+    let idle = held(&server, "VmRSS:");
+    let most = 10 << 20;
+    let mut spec = from(&png(640, 360, most));
+    spec.end_image = from(&png(360, 640, most)).start_image;
+    spec.provider_options = options(&serde_json::json!({"mode": "pro"}));
+    let submits = (0..8).map(|_| {
+        let (mut client, asked) = (server.client.clone(), request(spec.clone()));
+        async move {
+            // Whoever is told that it is too much comes again, as told.
+            loop {
+                match client.submit(asked.clone()).await {
+                    Ok(answer) => return answer.into_inner().task.unwrap(),
+                    Err(status) => {
+                        assert_eq!(told(&status).1, "LARGE_REQUESTS", "{status:?}");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        }
+    });
+    let tasks = within(join_all(submits)).await;
+    let taken = held(&server, "VmHWM:");
+    let mut server = server;
+    for task in &tasks {
+        server.until_task(&task.id, |task| task.state() == TaskState::Succeeded).await;
+    }
+    let sent = held(&server, "VmHWM:");
+    println!("MiB: {idle} idle, {taken} at most as 8 requests of 20 MiB came in, {sent} as they were sent on");
+    // Eight at once would take three times their 160 MiB to come in alone.
+    assert!(sent - idle < 400, "{sent} MiB: too many were in memory at once");
+    assert_eq!(site.bought().len(), 8);
 }
