@@ -73,8 +73,10 @@ impl Hope {
     /// Whether the task has come to an end, as far as it has to.
     pub fn has_ended(self, task: &pb::Task, bought: bool) -> bool {
         let end = matches!(task.state(), TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled);
-        // What was bought at Kling can be found, late if need be.
-        self == Self::Nothing || end && !(is_unknown(task) && task.provider == "kling" && bought)
+        // What was bought can be found, late if need be, and is then followed to its end.
+        let found = !task.provider_job_id.is_empty();
+        let followed = found && task.failure.as_ref().is_some_and(|failure| failure.recoverable_until.is_some());
+        self == Self::Nothing || end && !followed && !(is_unknown(task) && bought)
     }
 
     /// Whether that end is one that may be.
@@ -91,7 +93,9 @@ impl Hope {
 /// Whether nobody knows if the task has bought something.
 pub fn is_unknown(task: &pb::Task) -> bool {
     let kind = task.failure.as_ref().map(pb::Failure::kind);
-    task.state() == TaskState::Failed && kind == Some(FailureKind::SubmitOutcomeUnknown)
+    task.state() == TaskState::Failed
+        && kind == Some(FailureKind::SubmitOutcomeUnknown)
+        && task.provider_job_id.is_empty()
 }
 
 fn is_refused(task: &pb::Task) -> bool {

@@ -73,12 +73,10 @@ async fn attack(case: Case, models: &'static [&'static str], share: f64, window_
     let mut server = site.start(&[]).await?;
     let acknowledged = ask_all(&site, case.seed, models).await?;
     let hopes: HashMap<_, _> = acknowledged.iter().map(|told| (told.task.as_str(), told.asked.hope)).collect();
-    let is_bought = |task: &pb::Task| {
-        let markers: HashSet<_> = task.attempts.iter().map(|attempt| attempt.marker.as_str()).collect();
-        site.bought().iter().any(|entry| entry.marker.as_deref().is_some_and(|marker| markers.contains(marker)))
-    };
+    // On a crowded machine the provider may take a create after it was given up.
+    let is_bought = |task: &pb::Task| site.bought().iter().any(|entry| entry.prompt == prompt(task));
     let has_ended = |task: &pb::Task| {
-        let bought = is_unknown(task) && task.provider == "kling" && is_bought(task);
+        let bought = is_unknown(task) && is_bought(task);
         hopes.get(task.id.as_str()).is_none_or(|hope| hope.has_ended(task, bought))
     };
     let tasks = server.until_all(SETTLING, has_ended).await?;
@@ -132,9 +130,12 @@ fn was_unknown(task: &pb::Task) -> bool {
 /// looked up, by marker at Kling, by input at fal.
 fn explain(creates: &[simulator::Entry], tasks: &[pb::Task]) -> Result<(), String> {
     let bought: HashSet<_> = creates.iter().map(|entry| entry.prompt.as_str()).collect();
-    let prompt = |task: &pb::Task| task.spec.as_ref().map(|spec| spec.prompt.clone()).unwrap_or_default();
-    match tasks.iter().find(|task| is_unknown(task) && bought.contains(prompt(task).as_str())) {
+    match tasks.iter().find(|task| is_unknown(task) && bought.contains(prompt(task))) {
         Some(task) => Err(format!("I3: it was bought and could have been found: {task:?}")),
         None => Ok(()),
     }
+}
+
+fn prompt(task: &pb::Task) -> &str {
+    task.spec.as_ref().map_or("", |spec| &spec.prompt)
 }
