@@ -4,6 +4,7 @@
 mod account;
 pub mod callback;
 pub mod contract;
+mod echo;
 pub mod fal;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
@@ -24,6 +25,7 @@ use crate::catalog::{Model, Wire};
 use crate::task::state::Job;
 
 pub use self::account::{AccountError, AccountSettings, callback_reader, open};
+pub use self::echo::without_words;
 
 /// The longest link to a video that is kept, in bytes: what nobody could call is no
 /// link, and a task has to fit its rows.

@@ -72,8 +72,7 @@ impl Redactor {
         }
         // Far more than is shown; the rest of a long body is not worth the work.
         text.truncate(text.floor_char_boundary(16 * MESSAGE_CAP));
-        let words: Vec<&str> = text.split(breaks).filter(|word| !word.is_empty()).collect();
-        cut(&hide_words(&words), cap)
+        cut(&hide_words(&words(&text)), cap)
     }
 }
 
@@ -102,6 +101,15 @@ pub fn without_links(text: &str) -> String {
         rest = &rest[end..];
     }
     shown + rest
+}
+
+/// The text with nothing but single spaces between its words.
+pub(super) fn one_line(text: &str) -> String {
+    words(text).join(" ")
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split(breaks).filter(|word| !word.is_empty()).collect()
 }
 
 /// Where words end: at white space, at control characters, and at those invisible

@@ -14,8 +14,8 @@ use super::account::Account;
 use super::drive::{Again, Driver};
 use crate::ledger::heard::Claim;
 use crate::ledger::{LedgerError, Recorded};
-use crate::providers::claimed_job;
 use crate::providers::contract::Trouble;
+use crate::providers::{claimed_job, without_words};
 use crate::task::event::{Event, Observation};
 use crate::task::state::{Attempt, AttemptOutcome, Job, Task};
 
@@ -75,7 +75,7 @@ impl Driver {
                 return Ok(Claimed::NotOurs);
             }
             self.waiting(task.id, account.turn()).await;
-            match account.poll_alone(job.clone()).await {
+            match without_words(account.poll_alone(job.clone()).await, &task.submission.spec) {
                 Ok(Observation::Missing) => {}
                 Ok(observation) => {
                     self.answered(task, account).await?;

@@ -12,6 +12,7 @@ use super::trust;
 use crate::failpoint::failpoint;
 use crate::ledger::{LedgerError, Recorded};
 use crate::providers::contract::Trouble;
+use crate::providers::without_words;
 use crate::task::event::{Event, Observation};
 use crate::task::state::{CancelOutcome, State, Task};
 
@@ -49,6 +50,7 @@ impl Driver {
             None => self.waiting(task.id, self.stop.run_until_cancelled(account.poll(task.id, job))).await?,
         };
         failpoint!("poll.answered");
+        let answer = without_words(answer, &task.submission.spec);
         let word = match &answer {
             Ok(Observation::Pending(_)) => "pending",
             Ok(Observation::Succeeded { .. }) => "succeeded",
