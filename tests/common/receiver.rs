@@ -108,6 +108,14 @@ impl Receiver {
         self.came.lock().unwrap().clone()
     }
 
+    /// Waits until one has come that is as wanted; all that came by then.
+    pub async fn until_any(&mut self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let came = Arc::clone(&self.came);
+        let any = |_: &usize| came.lock().unwrap().iter().any(&wanted);
+        super::within(self.count.wait_for(any)).await.unwrap();
+        self.came()
+    }
+
     /// Waits until so many have come.
     pub async fn until(&mut self, count: usize) -> Vec<Event> {
         super::within(self.count.wait_for(|came| *came >= count)).await.unwrap();

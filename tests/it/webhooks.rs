@@ -81,15 +81,7 @@ async fn a_task_names_its_own_receiver_and_what_it_is_told() {
     let mut house = house(&receiver).await;
     let task = house.try_submit(announced(&receiver.url("/own"), true)).await.unwrap();
     house.finished(&task.id).await;
-    let events = crate::common::within(async {
-        loop {
-            let came = receiver.until(receiver.came().len() + 1).await;
-            if came.iter().any(|event| event.kind() == "task.succeeded") {
-                return came;
-            }
-        }
-    })
-    .await;
+    let events = receiver.until_any(|event| event.kind() == "task.succeeded").await;
     assert!(events.iter().all(|event| event.path == "/own"));
     assert!(events.iter().any(|event| event.kind() == "task.updated"));
     let revisions: Vec<_> = events.iter().map(|event| event.body["data"]["revision"].as_u64().unwrap()).collect();

@@ -92,6 +92,9 @@ async fn no_acknowledged_task_is_lost_however_often_the_process_is_killed() {
         callers.extend(wave.map(|request| tokio::spawn(insist(place.clone(), request))));
         site.bought_at_least(bought + 8).await;
         server.kill().await;
+        // A task that is in hand at three kills in a row would rest for an hour, which
+        // has a test of its own.
+        std::fs::remove_file(site.path("store/in-hand")).unwrap();
         server = site.start().await;
         moved.send_replace(server.address);
     }
