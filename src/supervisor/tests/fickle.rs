@@ -48,6 +48,9 @@ pub(super) struct Sold {
     /// How often its file is refused before it can be had.
     bad_links: u32,
     asked: u32,
+    /// How many answers in a row say that there is no such job, and how many did at most.
+    denied: u32,
+    pub(super) most_denied: u32,
 }
 
 #[derive(Default)]
@@ -132,6 +135,8 @@ impl Fickle {
             stopped: false,
             bad_links: if self.dice.chance(0.15) { 1 + self.dice.below(3) as u32 } else { 0 },
             asked: 0,
+            denied: 0,
+            most_denied: 0,
         });
         job
     }
@@ -141,6 +146,13 @@ impl Fickle {
             return Err(trouble("http 503"));
         }
         let sold = books.sold.iter_mut().find(|sold| sold.id == job.id).expect("only what was sold is asked after");
+        let told = self.tell_of(sold);
+        sold.denied = if matches!(told, Ok(Observation::Missing)) { sold.denied + 1 } else { 0 };
+        sold.most_denied = sold.most_denied.max(sold.denied);
+        told
+    }
+
+    fn tell_of(&self, sold: &mut Sold) -> Result<Observation, Trouble> {
         let over = Instant::now() >= sold.ends;
         if self.ill(0.02) {
             return Ok(Observation::Missing);
@@ -152,7 +164,7 @@ impl Fickle {
             _ if sold.stopped && over => Ok(failed("stopped")),
             Fate::Video if over => Ok(self.done(sold)),
             Fate::Useless if over => {
-                let even = sold.id.as_str().len() % 2 == 0;
+                let even = sold.id.as_str().len().is_multiple_of(2);
                 Ok(link(if even { "https://cdn.example/rejected/v.mp4" } else { "https://10.0.0.1/v.mp4" }))
             }
             Fate::Fails if over => Ok(failed("the model fell over")),

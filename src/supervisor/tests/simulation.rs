@@ -233,7 +233,8 @@ impl World {
                 Some(FailureKind::Deadline | FailureKind::SubmitOutcomeUnknown) => {
                     task.ended.is_some_and(|ended| self.at(sold.ends) + 2 * HOUR < ended + DAY)
                 }
-                Some(FailureKind::ProviderLostJob) => false,
+                // One answer or two that it does not know the job are no evidence.
+                Some(FailureKind::ProviderLostJob) => sold.most_denied < 3,
                 _ => true,
             };
             if followed && sold.fate == Fate::Video && in_time && !self.leapt && task.state == State::Failed {
