@@ -69,11 +69,22 @@ pub fn check(settings: &StoreSettings) -> Result<Checked, OpenError> {
         return Err(OpenError::Folder { path, source });
     }
     refuse_half_restored(&path)?;
-    let settings = settings.clone();
-    match guarded(CHECK_LIMIT, move || check_opened(&settings)) {
-        Ok(result) => result,
-        Err(reason) => Ok(hopeless(broken(&path, reason))),
+    let look = || {
+        let settings = settings.clone();
+        let looked = guarded(CHECK_LIMIT, move || check_opened(&settings));
+        looked.unwrap_or_else(|reason| Ok(hopeless(broken(&path, reason))))
+    };
+    let first = look()?;
+    if !first.report.findings.is_empty() {
+        return Ok(first);
     }
+    // To open a damaged store changes it: sled may read a row that it will not find
+    // again. What is in order is so for the next one who opens it, too.
+    let mended = first.report.mended.clone();
+    drop(first);
+    let mut second = look()?;
+    second.report.mended.splice(0..0, mended);
+    Ok(second)
 }
 
 /// Such a store is not one yet.
