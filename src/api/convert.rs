@@ -137,8 +137,18 @@ impl Judge<'_> {
             generate_audio,
             seed,
             fps,
-            provider_options: provider_options.map(|options| read_options(options, wrong)).unwrap_or_default(),
+            provider_options: provider_options.map(|options| self.options(options, wrong)).unwrap_or_default(),
         }
+    }
+
+    fn options(&self, fields: prost_types::Struct, wrong: &mut Wrong) -> serde_json::Map<String, serde_json::Value> {
+        let options = read_options(fields, wrong);
+        for (path, link) in options::links(&options) {
+            if let Err(forbidden) = self.guard.check_url(link) {
+                wrong.add(&format!("spec.provider_options.{path}"), &forbidden.to_string());
+            }
+        }
+        options
     }
 
     fn webhook(&self, webhook: pb::Webhook, wrong: &mut Wrong) -> Webhook {

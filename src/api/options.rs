@@ -30,6 +30,32 @@ pub fn read(options: Struct) -> Result<Map<String, serde_json::Value>, (String, 
     Ok(read)
 }
 
+/// The links in the options, each with its dotted path: the provider will fetch them.
+pub fn links(options: &Map<String, serde_json::Value>) -> Vec<(String, &str)> {
+    use serde_json::Value as V;
+    let mut links = Vec::new();
+    let mut open: Vec<(String, &V)> = options.iter().map(|(key, value)| (key.clone(), value)).collect();
+    while let Some((path, value)) = open.pop() {
+        match value {
+            V::String(text) if is_link(text) => links.push((path, text.as_str())),
+            V::Array(items) => {
+                open.extend(items.iter().enumerate().map(|(index, item)| (format!("{path}[{index}]"), item)));
+            }
+            V::Object(fields) => open.extend(fields.iter().map(|(key, field)| (format!("{path}.{key}"), field))),
+            _ => {}
+        }
+    }
+    links
+}
+
+/// Whether the whole text is a link rather than words in which one stands.
+fn is_link(text: &str) -> bool {
+    let scheme = text.trim_start().split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|it| {
+        it.starts_with(|c: char| c.is_ascii_alphabetic()) && it.bytes().all(|b| b.is_ascii_alphanumeric())
+    })
+}
+
 /// Recursion is bounded by `LEVELS`.
 fn object(
     fields: Struct,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tonic::Code;
 use videogen::api::pb;
 
-use crate::house::{House, link, quick, request, text, told};
+use crate::house::{House, link, options, quick, request, text, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_to_anywhere_but_the_public_web_are_refused() {
@@ -93,6 +93,11 @@ async fn links_to_anywhere_but_the_public_web_are_refused() {
             assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "FIELD_INVALID"), "{uri}");
             assert!(fields.iter().any(|named| named == field), "{uri}: {fields:?}");
         }
+        if uri.contains("://") {
+            let (spec, field) = (with_option(uri), "spec.provider_options.extra.masks[0]");
+            let (code, _, fields) = told(&house.try_submit(request(spec)).await.expect_err(uri));
+            assert_eq!((code, fields), (Code::InvalidArgument, vec![field.to_owned()]), "{uri}");
+        }
         let webhook = Some(pb::Webhook { url: uri.to_owned(), updates: false });
         let request = pb::SubmitRequest { webhook, ..request(text("kling/kling-v2-6")) };
         let refused = told(&house.try_submit(request).await.expect_err(uri));
@@ -104,4 +109,10 @@ async fn links_to_anywhere_but_the_public_web_are_refused() {
     }
     assert!(house.is_untouched().await);
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody was called");
+}
+
+/// A model that nobody has described, whose options go to the provider as they are.
+fn with_option(link: &str) -> pb::Spec {
+    let masks = serde_json::json!({ "extra": { "masks": [link] } });
+    pb::Spec { provider_options: options(&masks), ..text("fal/owner/some-app/v2") }
 }
