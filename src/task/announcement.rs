@@ -196,6 +196,32 @@ mod tests {
     }
 
     #[test]
+    fn each_topic_has_the_word_that_receivers_know() {
+        let words = ["task.succeeded", "task.failed", "task.cancelled", "task.recovered", "task.updated"];
+        assert_eq!(Topic::ALL.map(Topic::word), words);
+    }
+
+    #[test]
+    fn long_texts_of_others_are_cut_at_a_characters_edge() {
+        let mut failed = task(1).running().failed(FailureKind::ProviderFailed);
+        let failure = failed.failure.as_mut().expect("it has failed");
+        (failure.provider_code, failure.message) = ("code".repeat(50), format!("a{}", "é".repeat(300)));
+        let told = Announcement::of(&failed, Topic::Failed);
+        let failure = told.shown.failure.clone().expect("it has failed");
+        assert_eq!(failure.provider_code, "code".repeat(30));
+        assert_eq!(failure.message, format!("a{}", "é".repeat(255)));
+        assert_eq!(failure.kind, FailureKind::ProviderFailed);
+    }
+
+    #[test]
+    fn what_is_told_once_more_is_tried_from_then_on() {
+        let told = Announcement::of(&task(1), Topic::Updated);
+        assert_eq!(told.since(), told.time);
+        let replayed = told.time + std::time::Duration::from_secs(9);
+        assert_eq!(Announcement { replayed: Some(replayed), ..told }.since(), replayed);
+    }
+
+    #[test]
     fn an_id_is_read_as_it_was_written_and_has_one_spelling() {
         let id = Announcement::of(&task(3).next(), Topic::Updated).id;
         assert_eq!(id.to_string().parse(), Ok(id));

@@ -208,6 +208,42 @@ mod tests {
     }
 
     #[test]
+    fn the_first_poll_comes_nearer_as_time_passes_and_jitters_by_a_tenth() {
+        let typical = Duration::from_secs(40);
+        let cases = [(8.0, 0.0, 12.0), (8.0, 0.5, 11.4), (8.0, 1.0, 10.8), (18.5, 0.0, 2.0), (20.0, 1.0, 2.0)];
+        for (elapsed, jitter, seconds) in cases {
+            let delay = POLLING.delay(Duration::from_secs_f64(elapsed), typical, jitter);
+            assert_eq!(delay, Duration::from_secs_f64(seconds), "{elapsed} {jitter}");
+        }
+    }
+
+    /// A delay by its jitter.
+    type Jittered = fn(f64) -> Duration;
+
+    #[test]
+    fn jitter_takes_away_up_to_half_and_keeps_the_shortest() {
+        let rows: [(Jittered, [f64; 3]); 4] = [
+            (|jitter| POLLING.delay(Duration::from_secs(46), Duration::from_secs(60), jitter), [10.0, 7.5, 5.0]),
+            (|jitter| POLLING.after_trouble(3, None, jitter), [16.0, 12.0, 8.0]),
+            (|jitter| turned_away(4, None, jitter), [8.0, 6.0, 4.0]),
+            (|jitter| tell_again(2, None, jitter), [8.0, 6.0, 4.0]),
+        ];
+        for (n, (delay, seconds)) in rows.into_iter().enumerate() {
+            assert_eq!([0.0, 0.5, 1.0].map(|jitter| delay(jitter).as_secs_f64()), seconds, "row {n}");
+        }
+        assert_eq!(POLLING.after_trouble(0, None, 1.0), POLLING.min_interval);
+        assert_eq!(POLLING.after_trouble(4, None, 0.0), POLLING.max_interval);
+    }
+
+    #[test]
+    fn a_receiver_is_told_for_a_day_and_waited_for_an_hour_at_most() {
+        assert_eq!(TELL_FOR.as_secs(), 86_400);
+        let wish = |seconds| tell_again(0, Some(Duration::from_secs(seconds)), 0.0).as_secs();
+        assert_eq!([0, 60, 7200].map(wish), [2, 60, 3600]);
+        assert_eq!([0, 1, 8, 30].map(|failures| tell_again(failures, None, 0.0).as_secs()), [2, 4, 512, 900]);
+    }
+
+    #[test]
     fn a_providers_wish_is_obeyed_within_reason() {
         let wish = Some(Duration::from_secs(45));
         assert_eq!(POLLING.after_trouble(1, wish, 0.5), Duration::from_secs(45));

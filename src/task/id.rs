@@ -176,6 +176,25 @@ mod tests {
     }
 
     #[test]
+    fn ids_sort_by_the_time_of_creation() {
+        let id = TaskId::new(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+        assert_eq!(TaskId::from_bytes(id.to_bytes()), id);
+        assert_eq!(id.to_bytes()[..2], [0x01, 0x90]);
+        let created = 0x0190_0000_0000;
+        assert!(TaskId::floor(created) < id && id < TaskId::floor(created + 1));
+    }
+
+    #[test]
+    fn a_models_name_has_two_parts() {
+        let name = ModelName::parse("fal/fal-ai/veo3").expect("it has both");
+        assert_eq!((name.provider(), name.id()), ("fal", "fal-ai/veo3"));
+        assert_eq!((name.as_str(), name.to_string()), ("fal/fal-ai/veo3", "fal/fal-ai/veo3".to_owned()));
+        for text in ["", "/", "fal", "fal/", "/veo3"] {
+            assert_eq!(ModelName::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_marker_stays_within_what_providers_accept() {
         let task = TaskId::new(Uuid::from_u128(u128::MAX));
         let marker = Marker::of(task, u32::MAX);

@@ -176,3 +176,26 @@ pub struct Warning {
     /// For people.
     pub message: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_image_is_met_under_the_path_of_its_field() {
+        let file = |size| StoredImage { sha256: [7; 32], size, format: ImageFormat::Png };
+        let mut spec = Spec {
+            start_image: Some(Image::File(file(1))),
+            end_image: Some(Image::Uri("https://images.example/end.png".to_owned())),
+            reference_images: vec![Image::Data(Bytes::from_static(b"png")), Image::File(file(2))],
+            ..Spec::new(ModelName::parse("kling/kling-v2-1").expect("it has both parts"))
+        };
+        let fields: Vec<_> = spec.images().map(|(field, _)| field).collect();
+        let paths = ["spec.start_image", "spec.end_image", "spec.reference_images[0]", "spec.reference_images[1]"];
+        assert_eq!(fields, paths);
+        assert_eq!(spec.files().copied().collect::<Vec<_>>(), [file(1), file(2)]);
+        let images: Vec<_> = spec.images().map(|(_, image)| image.clone()).collect();
+        assert_eq!(spec.images_mut().map(|image| image.clone()).collect::<Vec<_>>(), images);
+        assert_eq!(Spec::new(spec.model.clone()).images().count(), 0);
+    }
+}

@@ -427,3 +427,6 @@ impl Task {
         !self.state.is_final() || self.recoverable_until().is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ mod random;
 mod reference;
 mod stories;
 mod table;
+mod texts;
 mod walk;
 
 const ONCE: UnknownPolicy = UnknownPolicy::AtMostOnce;

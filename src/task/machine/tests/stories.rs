@@ -212,7 +212,7 @@ fn a_job_that_seems_missing_is_given_up_only_after_ten_minutes() {
     assert_eq!(life.clone().after(597 * SECOND - SECOND).judged(&missing()), Applied::Same);
     let back = life.clone().after(598 * SECOND).then(pending("rendering")).then(missing());
     assert!(back.is(State::Running), "the ten minutes begin anew");
-    let lost = life.after(598 * SECOND).then(missing());
+    let lost = life.after(597 * SECOND).then(missing());
     assert_eq!((lost.failure().kind, lost.failure().maybe_charged), (FailureKind::ProviderLostJob, true));
 }
 
@@ -265,6 +265,13 @@ fn every_job_that_was_paid_for_stays_on_record() {
     for known in ["a", "z", "y"] {
         assert_eq!(thrice.judged(&found(1, known)), Applied::Same);
     }
+}
+
+#[test]
+fn only_so_many_further_jobs_are_kept() {
+    let bought = ["b", "c", "d", "e", "f"].map(accepted).into_iter().fold(Life::begin(ONCE).running(), Life::then);
+    assert_eq!(bought.task.spares, ["b", "c", "d", "e"].map(job));
+    assert!(last(&bought).note.ends_with("b c d e f"), "what was paid for stays on record");
 }
 
 fn bought_twice() -> Life {
@@ -349,8 +356,10 @@ fn the_job_of_an_earlier_attempt_is_adopted_whatever_the_later_one_does() {
     let queued = second().then(not_sent()).then(found(1, "a"));
     let pending = second().then(found(1, "a"));
     let lost = second().lost().then(found(1, "a"));
-    for life in [queued, pending, lost] {
+    let ends = [AttemptOutcome::NotSent, AttemptOutcome::Unknown, AttemptOutcome::Unknown];
+    for (life, later) in [queued, pending, lost].into_iter().zip(ends) {
         assert_eq!((life.task.state, &life.task.job), (State::Running, &Some(job("a"))));
+        assert_eq!(outcomes(&life), [AttemptOutcome::Accepted, later]);
         assert_eq!(life.judged(&Event::CreateStarted), Applied::NotAllowed, "nothing more is bought");
     }
     let running = second().then(accepted("b")).then(found(1, "a"));
@@ -372,16 +381,6 @@ fn a_wish_that_could_not_be_passed_on_is_too_late_when_the_task_fails() {
     for life in ends {
         assert_eq!((life.task.state, life.cancellation()), (State::Failed, Some(CancelOutcome::TooLate)));
     }
-}
-
-#[test]
-fn a_task_that_is_held_says_why_once_and_at_the_end() {
-    let life = Life::begin(ONCE).then(held());
-    assert_eq!(life.task.history.last().map(|entry| entry.reason.as_str()), Some("the account is held"));
-    assert_eq!((life.judged(&held()), next_of(&life)), (Applied::Same, Action::Submit));
-    let life = life.at_deadline().then(Event::DeadlinePassed);
-    assert_eq!(life.failure().kind, FailureKind::Deadline);
-    assert!(life.failure().message.ends_with("at last: the account is held") && !life.failure().maybe_charged);
 }
 
 #[test]
