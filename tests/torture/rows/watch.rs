@@ -125,7 +125,7 @@ async fn attack(case: Case) -> Result<Figures, String> {
     begin_reading(&hall, &tasks, &mut random, &mut reading);
     let long = case.seed.is_multiple_of(LONG_CASES);
     if long {
-        let silent = submit(&hall, "silent", case.seed, "[sim:latency=13s]", "kling/kling-v2-6").await?;
+        let silent = submit(&hall, "silent", case.seed, "[sim:latency=18s]", "kling/kling-v2-6").await?;
         for number in 0..ODD {
             reading.spawn(follow(hall.clone(), silent.clone(), number, Manner::Steady, any(&mut random)));
         }
@@ -155,7 +155,7 @@ async fn attack(case: Case) -> Result<Figures, String> {
     figures.add("states", hall.shown.states());
     figures.add("violations", 0); // One would have ended the case.
     match figures.get("heartbeats") {
-        0 if long => Err("no heartbeat in 13 s of silence".to_owned()),
+        0 if long => Err("no heartbeat in 18 s of silence".to_owned()),
         _ => Ok(figures),
     }
 }
