@@ -44,7 +44,7 @@ pub(super) struct Sold {
     pub(super) fate: Fate,
     /// When it comes to its end.
     pub(super) ends: Instant,
-    stopped: bool,
+    pub(super) stopped: bool,
     /// How often its file is refused before it can be had.
     bad_links: u32,
     asked: u32,

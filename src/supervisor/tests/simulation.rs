@@ -237,7 +237,9 @@ impl World {
                 Some(FailureKind::ProviderLostJob) => sold.most_denied < 3,
                 _ => true,
             };
-            if followed && sold.fate == Fate::Video && in_time && !self.leapt && task.state == State::Failed {
+            // What its caller had stopped makes no video.
+            let video = sold.fate == Fate::Video && !sold.stopped;
+            if followed && video && in_time && !self.leapt && task.state == State::Failed {
                 panic!("I4: a video was there to be had: {sold:?} {task:?}");
             }
         }
