@@ -6,6 +6,7 @@ mod following;
 
 use std::time::{Duration, SystemTime};
 
+use super::announcement::shortened;
 use super::id::{JobId, Marker};
 use super::machine::Applied;
 use super::spec::UnknownPolicy;
@@ -327,13 +328,4 @@ fn adopt(task: &mut Task, number: u32, job: &JobId, now: SystemTime) {
         attempt.ended = Some(now);
         attempt.job = Some(job.clone());
     }
-}
-
-/// The text, cut to so many bytes at a character's edge.
-fn shortened(text: &str, limit: usize) -> String {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }

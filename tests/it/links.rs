@@ -39,48 +39,9 @@ async fn links_to_anywhere_but_the_public_web_are_refused() {
         format!("https://example.com@127.0.0.1:{port}/"),
         format!("https://\u{ff11}\u{ff12}\u{ff17}.0.0.1:{port}/"),
     ];
-    let known = [
-        "http://example.com/a.png",
-        "http://127.0.0.1/",
-        "https://localhost/",
-        "https://localhost./",
-        "https://[::1]/",
-        "https://[::ffff:127.0.0.1]/",
-        "https://[::ffff:a9fe:a9fe]/",
-        "https://169.254.169.254/latest/meta-data",
-        "https://metadata.google.internal/",
-        "https://2130706433/",
-        "https://0x7f.1/",
-        "https://017700000001/",
-        "https://127.1/",
-        "https://0/",
-        "https://127.0.0.1./",
-        "https://[fd00::1]/",
-        "https://[fe80::1%25eth0]/",
-        "https://100.64.0.1/",
-        "https://198.18.0.1/",
-        "https://[64:ff9b::7f00:1]/",
-        "https://[2002:7f00:1::]/",
-        "https://user@example.com/",
-        "https://example.com@127.0.0.1/",
-        "https://127.0.0.1#@example.com/",
-        "https://127.0.0.1\\@example.com/",
-        "https://exa\tmple.com/",
-        "https://exa\nmple.com/",
-        "https://example.com:8443/",
-        "https://１２７.0.0.1/",
-        "https:example.com",
-        "https:///a.png",
-        "file:///etc/passwd",
-        "gopher://example.com/",
-        "data:image/png;base64,iVBORw0KGgo=",
-        "https://[::]/",
-        "https://0x7f000001/",
-        "example.com/a.png",
-        "",
-    ];
+    let known: &[&str] = &include!("../common/forbidden_links.in");
     let long = format!("https://example.com/{}", "a".repeat(2048));
-    for uri in known.into_iter().chain(near.iter().map(String::as_str)).chain([long.as_str()]) {
+    for uri in known.iter().copied().chain(near.iter().map(String::as_str)).chain([long.as_str()]) {
         for (field, place) in [("spec.start_image", 0), ("spec.end_image", 1), ("spec.reference_images[0]", 2)] {
             let (mut spec, bad) = (text("kling/kling-v2-6"), link(uri));
             match place {
