@@ -175,6 +175,9 @@ impl App {
         self.workers.shutdown().await;
         failpoint!("drain.finished");
         self.store.close().await;
+        if *self.store.stopped().borrow() {
+            return Ended::StoreStopped;
+        }
         info!("drained");
         if in_time { Ended::Drained } else { Ended::GraceOver }
     }

@@ -222,10 +222,16 @@ impl Shared {
     }
 
     /// Lets go of the database, in a blocking thread since sled flushes once more.
+    /// It panics when that fails: then the store has not ended well, though what was
+    /// acknowledged was synced before.
     pub(super) async fn release(&self) {
         let database = self.database().take();
         // If the runtime is ending it is dropped where it is.
-        let _ = tokio::task::spawn_blocking(move || drop(database)).await;
+        let released = tokio::task::spawn_blocking(move || drop(database)).await;
+        if released.is_err_and(|error| error.is_panic()) {
+            tracing::error!("the database could not be written out at its end; the next start recovers");
+            self.stopped.send_replace(true);
+        }
     }
 }
 
