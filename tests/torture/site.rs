@@ -161,8 +161,9 @@ impl Site {
 
     async fn announced(&self, mut process: Process) -> Result<Server, Ended> {
         let announced = tokio::time::timeout(START_LIMIT, process.announced("listening grpc=")).await;
-        // A line may be cut short when writing it was made to fail.
-        let address = announced.ok().flatten().and_then(|address| address.parse::<SocketAddr>().ok());
+        // A line may be cut short when writing it was made to fail, or run into the next.
+        let line = announced.ok().flatten().unwrap_or_default();
+        let address = line.split("listening").next().and_then(|address| address.parse::<SocketAddr>().ok());
         let Some(address) = address else { return Err(note(&self.folder, process.kill().await)) };
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
         self.door.send_replace(Some(channel.clone()));
