@@ -7,7 +7,8 @@ use prost::bytes::Bytes;
 use tonic::Code;
 use videogen::api::pb;
 
-use crate::house::{House, options, request, text, told, within};
+use crate::common::until;
+use crate::house::{House, options, request, text, told};
 use crate::picture::{jpeg, png};
 
 const MIB: usize = 1 << 20;
@@ -138,12 +139,7 @@ async fn a_file_goes_when_the_last_task_that_uses_it_was_kept_long_enough() {
     }
     assert_eq!(files(&house), 1);
     let mut house = house.drain().await.1.rebuild_with(&[("RETENTION__TASKS", "1s")]).await;
-    within(async {
-        while files(&house) > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    until("the files to go", async || files(&house) == 0).await;
     // The last one's file went after its record.
     assert!(house.list(pb::ListTasksRequest::default()).await.unwrap().tasks.is_empty());
 }

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::door::{call, running};
 use super::{NO_POLLS, reachable};
+use crate::common::until;
 use crate::house::{House, quick, within};
 
 /// A connection on which this much of a call was sent.
@@ -53,12 +54,7 @@ async fn who_is_slow_is_sent_away_and_keeps_no_more_than_a_place() {
     // Each place is taken by somebody who was given the address: the next one is told to
     // come again, and who was given none is not even heard.
     let later = async || call(reqwest::Method::POST, &url, &Vec::new(), "{}").await.0;
-    within(async {
-        while later().await != 503 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    until("all places to be taken", async || later().await == 503).await;
     let silent = answered(begun(&house, "").await);
     let dripping = answered(begun(&house, "POST /callbacks/x/y HTTP/1.1\r\nhost: x\r\nx-a: ").await);
     let (silent, dripping, slow) = tokio::join!(silent, dripping, slow.join_all());

@@ -7,7 +7,8 @@ use videogen::api::pb;
 use videogen::simulator::{Fault, FaultKind};
 
 use super::{NO_POLLS, SECRET, reachable};
-use crate::house::{prompted, quick, request, within};
+use crate::common::until;
+use crate::house::{prompted, quick, request};
 
 /// fal without its history: then nothing else can tell.
 const NO_HISTORY: (&str, &str) = ("ACCOUNTS__1__HISTORY_URL", "http://127.0.0.1:9/v1");
@@ -99,11 +100,6 @@ async fn a_task_that_had_failed_for_want_of_an_answer_is_turned_around_by_the_ca
     let task = house.submit(prompted("fal/fal-ai/veo3.1", "a kite [sim:accept_drop]")).await;
     let failed = house.finished(&task.id).await;
     assert_eq!(failed.failure.unwrap().kind(), pb::FailureKind::SubmitOutcomeUnknown);
-    within(async {
-        while house.get(&task.id).await.state() != TaskState::Succeeded {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    until("the late video", async || house.get(&task.id).await.state() == TaskState::Succeeded).await;
     assert_eq!(house.bought(), 1);
 }

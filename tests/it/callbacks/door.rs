@@ -13,7 +13,8 @@ use videogen::clock::Clock;
 use videogen::simulator::Settings;
 
 use super::{NO_POLLS, SECRET, reachable};
-use crate::house::{House, prompted, quick, within};
+use crate::common::until;
+use crate::house::{House, prompted, quick};
 
 pub(super) type Headers = Vec<(&'static str, String)>;
 
@@ -227,12 +228,7 @@ async fn an_unsigned_callback_that_claims_success_costs_a_poll_and_its_link_is_n
     let queries = async |house: &House| house.jobs().await[0]["queries"].as_u64().unwrap();
     let before = queries(&house).await;
     assert_eq!(call(Method::POST, &url, &Vec::new(), &body).await, (200, String::new()));
-    within(async {
-        while queries(&house).await == before {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    until("a poll", async || queries(&house).await != before).await;
     let after = house.get(&task.id).await;
     assert_eq!((after.state(), after.attempts), (TaskState::Running, task.attempts));
     assert!(tokio::time::timeout(Duration::from_millis(300), evil.accept()).await.is_err(), "nobody came for it");

@@ -10,8 +10,9 @@ use pb::TaskState;
 use videogen::api::pb;
 use videogen::simulator;
 
-use super::server::{Server, Site, bought_once, until};
+use super::server::{Server, Site, bought_once};
 use crate::common::child::{Ended, Process};
+use crate::common::until;
 use crate::house::{prompted, quick, request, text};
 
 const MODEL: &str = "kling/kling-3.0";

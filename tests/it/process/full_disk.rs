@@ -10,7 +10,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use videogen::api::pb;
 
-use super::server::{Server, Site, until};
+use super::server::{Server, Site};
+use crate::common::until;
 use crate::disk::SmallDisk;
 use crate::house::{quick, request, text, told, within};
 

@@ -13,6 +13,7 @@ use videogen::api::pb;
 use videogen::simulator;
 
 use super::server::Site;
+use crate::common::until;
 use crate::house::{request, text};
 
 const KLING_KEY: &str = "canary-kling-4f1d7a";
@@ -146,13 +147,13 @@ async fn neither_the_secret_of_our_events_nor_the_token_of_a_receiver_is_told() 
         holds_no_canary(&format!("{:?} {:?} {:?}", end.history, end.warnings, end.attempts));
     }
     let request = pb::ListWebhookDeliveriesRequest::default();
-    let waiting = loop {
-        let page = server.client.list_webhook_deliveries(request.clone()).await.unwrap().into_inner();
-        if page.deliveries.iter().filter(|delivery| delivery.tries > 0).count() >= 2 {
-            break page.deliveries;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    };
+    let mut waiting = Vec::new();
+    until("two events to have been tried", async || {
+        let page = server.client.list_webhook_deliveries(request.clone()).await.unwrap();
+        waiting = page.into_inner().deliveries;
+        waiting.iter().filter(|delivery| delivery.tries > 0).count() >= 2
+    })
+    .await;
     holds_no_canary(&format!("{waiting:?}"));
     let ended = server.stop().await;
     assert!(ended.stderr.contains("not told yet"), "the tries are told of:\n{}", ended.stderr);

@@ -14,6 +14,7 @@ use videogen::api::pb::video_gen_client::VideoGenClient;
 use videogen::simulator::{self, Entry, Simulator};
 
 use crate::common::child::{Ended, Process};
+use crate::common::until;
 use crate::house::{PATIENCE, within};
 
 /// The client of the contract.
@@ -194,16 +195,6 @@ impl Server {
 /// Connects.
 pub async fn connect(address: SocketAddr) -> Client {
     within(VideoGenClient::connect(format!("http://{address}"))).await.unwrap()
-}
-
-/// Waits for something that nobody announces.
-pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let waited = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
 }
 
 /// Whether nothing was bought twice: no marker and no body was accepted again.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use pb::TaskState;
 use videogen::api::pb;
 
-use super::server::{Server, Site, until};
+use super::server::{Server, Site};
 use crate::common::child::Process;
 use crate::common::receiver::{Receiver, Reply, SECRET};
+use crate::common::until;
 use crate::house::{request, text};
 
 async fn site(receiver: &Receiver) -> Site {
