@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use url::Url;
 
-use crate::network::{Guard, GuardedResolver};
+use crate::network::{Guard, client_builder, reason};
 use crate::wire::signature::{FalHeaders, KeySet, Rejected, verify_fal};
 
 /// How long fetched keys are taken without asking again.
@@ -42,15 +42,7 @@ struct Known {
 impl PublishedKeys {
     /// The keys at this address, if the guard lets it be called.
     pub fn new(url: Url, guard: Guard) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .user_agent(concat!("videogen/", env!("CARGO_PKG_VERSION")))
-            .retry(reqwest::retry::never())
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .timeout(PATIENCE)
-            .dns_resolver(Arc::new(GuardedResolver::new(guard.clone())))
-            .build()?;
+        let client = client_builder(&guard).timeout(PATIENCE).build()?;
         let (known, fetching) = Default::default();
         Ok(Self { url, guard, client, known, fetching })
     }
@@ -97,14 +89,12 @@ impl PublishedKeys {
 
     async fn ask(&self) -> Result<KeySet, String> {
         let url = self.guard.check_url(self.url.as_str()).map_err(|forbidden| forbidden.to_string())?;
-        // The error without the address: an operator's URL may hold more than a host.
-        let told = |error: reqwest::Error| error.without_url().to_string();
-        let mut answer = self.client.get(url).send().await.map_err(told)?;
+        let mut answer = self.client.get(url).send().await.map_err(reason)?;
         if answer.status() != StatusCode::OK {
             return Err(format!("http {}", answer.status().as_u16()));
         }
         let mut document = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(told)? {
+        while let Some(piece) = answer.chunk().await.map_err(reason)? {
             document.extend_from_slice(&piece);
             if document.len() > LONGEST {
                 return Err("the document is over 64 KiB".to_owned());
