@@ -4,32 +4,36 @@
 
 pub mod admission;
 pub mod announce;
+mod error;
 mod files;
 pub mod heard;
 pub mod holds;
+mod intake;
+mod removal;
 pub mod watch;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use crate::archive::{Archive, ReadError};
+use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::failpoint::failpoint;
-use crate::images::{Finding, Images, Verdict};
-use crate::store::contract::{Commit, Creation, Filter, StoreError, TaskStore, Tombstone};
-use crate::store::inputs::{InputError, Inputs, Pinned};
-use crate::task::announcement::AnnouncementId;
+use crate::images::Images;
+use crate::store::contract::{Commit, Filter, TaskStore};
+use crate::store::inputs::Inputs;
 use crate::task::event::Event;
 use crate::task::id::{Revision, TaskId};
 use crate::task::machine::{self, Applied};
-use crate::task::spec::{Submission, Warning};
 use crate::task::state::{State, Task};
-use admission::{Admission, Refusal};
+use admission::Admission;
 use announce::{Announcing, Telling};
 use watch::{FilterWatch, TaskWatch, Watchers};
+
+pub use error::LedgerError;
+pub use intake::Submitted;
 
 /// Writes tasks and shows them.
 pub struct Ledger {
@@ -48,15 +52,6 @@ pub struct Ledger {
     telling: Telling,
 }
 
-/// What became of a request.
-#[derive(Clone, Debug)]
-pub struct Submitted {
-    /// The task.
-    pub task: Arc<Task>,
-    /// Whether the request had been accepted before.
-    pub replayed: bool,
-}
-
 /// What became of an event.
 #[derive(Clone, Debug)]
 pub enum Recorded {
@@ -64,64 +59,6 @@ pub enum Recorded {
     Task(Arc<Task>),
     /// The event is not allowed in the state that the task is in.
     NotAllowed(Arc<Task>),
-}
-
-/// Why the ledger could not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// There is no such task.
-    #[error("there is no task {0}")]
-    Unknown(TaskId),
-    /// The request id belongs to another request.
-    #[error("the request id was used for another request, task {0}")]
-    RequestIdReused(TaskId),
-    /// The request id belongs to a task that was removed.
-    #[error("the request id was used for task {0}, which was removed")]
-    RequestIdExpired(TaskId),
-    /// Nothing new is taken in now.
-    #[error("nothing new is taken in: {}", .0.reason())]
-    Refused(Refusal),
-    /// The caller has seen a revision that the task has not reached.
-    #[error("the task is at revision {}", current.0)]
-    RevisionAhead {
-        /// Where the task is.
-        current: Revision,
-    },
-    /// There is no file yet, or there will be none.
-    #[error("the task has no video")]
-    NoArtifact(Arc<Task>),
-    /// The wanted range starts behind the end of the file.
-    #[error("the file has {size} bytes")]
-    OutOfRange {
-        /// Bytes in the file.
-        size: u64,
-    },
-    /// The stored file is missing or altered.
-    #[error("the video of task {task}: {error}")]
-    Damaged {
-        /// Whose file.
-        task: TaskId,
-        /// What is wrong with it.
-        error: ReadError,
-    },
-    /// Files are kept where nobody signs links.
-    #[error("files are kept in a folder, to which there are no links")]
-    NoLinks,
-    /// There is no such announcement any more: it was told, or never was.
-    #[error("there is nothing to be told under {0}")]
-    NotToBeTold(AnnouncementId),
-    /// Too many streams are open.
-    #[error("too many watches are open")]
-    WatchLimit,
-    /// Images of the request cannot be used.
-    #[error("images of the request cannot be used")]
-    ImagesRefused(Vec<Finding>),
-    /// A picture of the request could not be kept.
-    #[error(transparent)]
-    Input(#[from] InputError),
-    /// The store could not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 impl Ledger {
@@ -165,65 +102,6 @@ impl Ledger {
     /// The same ledger, which tells of its tasks.
     pub fn with_announcing(self, announcing: Announcing) -> Self {
         Self { announcing, ..self }
-    }
-
-    /// Makes a request durable as a task, or hands back the task that it became
-    /// before.
-    pub async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError> {
-        let fingerprint = submission.fingerprint;
-        let refusal = self.admission.refusal(self.store.open_tasks());
-        if refusal.is_some() || submission.spec.images().next().is_some() {
-            // A repeat buys nothing: it needs no room, and nobody looks at its images.
-            if let Some(earlier) = self.store.recall(&submission.request_id).await? {
-                return known(earlier, fingerprint);
-            }
-        }
-        refusal.map_or(Ok(()), |refusal| Err(refused(refusal)))?;
-        let submission = self.look_at_images(submission).await?;
-        failpoint!("submit.seen");
-        let (submission, pinned) = self.keep_inputs(submission).await?;
-        let task = Arc::new(machine::accept(self.clock.task_id(), Arc::new(submission), self.clock.now()));
-        let _writing = self.watchers.writing(task.id);
-        failpoint!("submit.inputs");
-        // An error does not tell whether the task is on the disk: the files stay.
-        let creation = self.store.create(Arc::clone(&task)).await?;
-        if let Creation::Created = creation {
-            failpoint!("submit.stored");
-            self.publish(&task, None);
-            self.nudges.add(task.id);
-        }
-        if let (Some(inputs), Some(pinned)) = (&self.inputs, pinned) {
-            inputs.settle(pinned).await;
-        }
-        match creation {
-            Creation::Created => Ok(Submitted { task, replayed: false }),
-            other => known(other, fingerprint),
-        }
-    }
-
-    /// Looks at the images of a request: those that cannot be used refuse it, those
-    /// that nobody can tell of now become warnings and are looked at again before
-    /// anything is bought.
-    pub async fn look_at_images(&self, mut submission: Submission) -> Result<Submission, LedgerError> {
-        let Some(images) = &self.images else { return Ok(submission) };
-        match images.look(&submission.spec).await {
-            Verdict::Good => {}
-            Verdict::Refused(findings) => return Err(LedgerError::ImagesRefused(findings)),
-            Verdict::Unclear(findings) => {
-                let warnings = findings.into_iter().map(|Finding { field, message }| Warning {
-                    field,
-                    message: format!("{message}; it is looked at again before anything is bought"),
-                });
-                submission.warnings.extend(warnings);
-            }
-        }
-        Ok(submission)
-    }
-
-    async fn keep_inputs(&self, submission: Submission) -> Result<(Submission, Option<Pinned>), LedgerError> {
-        let Some(inputs) = &self.inputs else { return Ok((submission, None)) };
-        let (submission, pinned) = inputs.keep(submission).await?;
-        Ok((submission, Some(pinned)))
     }
 
     /// Records what happened to a task, starting from the state in hand. When
@@ -285,42 +163,6 @@ impl Ledger {
         let key = self.clock.secret().to_vec();
         self.store.write_note(NOTE, key.clone()).await?;
         Ok(key)
-    }
-
-    /// Removes a task that is closed, unless it has changed: from here on it is
-    /// unknown and its request id is refused. Its file is still there.
-    pub async fn remove(&self, task: &Task) -> Result<Option<Tombstone>, LedgerError> {
-        let removed = self.store.remove(task.revision, task.id, self.clock.now()).await?;
-        if removed.is_some() {
-            failpoint!("retention.removed");
-            if let Some(inputs) = &self.inputs {
-                inputs.release(&task.submission).await;
-            }
-            info!(task_id = %task.id, "removed");
-        }
-        Ok(removed)
-    }
-
-    /// Removes the file of a removed task, and notes that it is gone; false when it
-    /// cannot be removed now.
-    pub async fn remove_file(&self, tombstone: Tombstone) -> Result<bool, LedgerError> {
-        if let Err(error) = self.archive.delete(tombstone.task).await {
-            warn!(task_id = %tombstone.task, %error, "the file of a removed task cannot be removed now");
-            return Ok(false);
-        }
-        failpoint!("retention.deleted");
-        self.store.bury(Tombstone { has_file: false, ..tombstone }).await?;
-        Ok(true)
-    }
-
-    /// Forgets a removed task: its request id may be used again.
-    pub async fn forget(&self, id: TaskId) -> Result<(), LedgerError> {
-        Ok(self.store.forget(id).await?)
-    }
-
-    /// What is left of removed tasks, by their ids, after `after`.
-    pub async fn tombstones(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<Tombstone>, LedgerError> {
-        Ok(self.store.tombstones(after, limit).await?)
     }
 
     /// The newest durable state of a task.
@@ -392,21 +234,6 @@ impl Ledger {
         }
         self.watchers.publish(task);
     }
-}
-
-/// The answer to a request id that was used before.
-fn known(earlier: Creation, fingerprint: [u8; 32]) -> Result<Submitted, LedgerError> {
-    match earlier {
-        Creation::Created => Err(StoreError::Stopped("a request is stored and was not".to_owned()).into()),
-        Creation::Removed(id) => Err(LedgerError::RequestIdExpired(id)),
-        Creation::Earlier(task) if task.submission.fingerprint == fingerprint => Ok(Submitted { task, replayed: true }),
-        Creation::Earlier(task) => Err(LedgerError::RequestIdReused(task.id)),
-    }
-}
-
-fn refused(refusal: Refusal) -> LedgerError {
-    metrics::counter!("videogen_submits_refused_total", "reason" => refusal.reason()).increment(1);
-    LedgerError::Refused(refusal)
 }
 
 /// Tasks to be looked at at once: each at most once, however often it was named.
