@@ -16,6 +16,7 @@ use super::frame::Writer;
 use super::{BackupError, Summary, at};
 use crate::store::contract::{Filter, TaskStore, Tombstone};
 use crate::store::inputs::Files;
+use crate::task::id::TaskId;
 use crate::task::spec::StoredImage;
 
 /// How an unfinished file is called.
@@ -40,78 +41,122 @@ pub async fn save(store: &dyn TaskStore, files: &Files, to: &Path, now: SystemTi
     Ok(summary)
 }
 
-async fn write(
-    store: &dyn TaskStore,
-    files: &Files,
-    mut file: tokio::fs::File,
-    to: &Path,
-    now: SystemTime,
-) -> Result<Summary, BackupError> {
-    let mut writer = Writer::new();
-    let damaged = store.damaged_tasks();
-    let mut summary = Summary { damaged: damaged.len(), ..Summary::default() };
-    write_header(&mut writer, now);
-    for (name, value) in store.notes().await? {
-        write_note(&mut writer, name, value);
-        summary.notes += 1;
+/// A backup that is being written, section by section.
+struct Saving<'a> {
+    store: &'a dyn TaskStore,
+    file: tokio::fs::File,
+    to: &'a Path,
+    writer: Writer,
+    summary: Summary,
+}
+
+impl Saving<'_> {
+    /// Writes out what has been put together so far.
+    async fn flush(&mut self) -> Result<(), BackupError> {
+        self.file.write_all(&self.writer.take()).await.map_err(at(self.to))
     }
-    let (mut before, mut inputs) = (None, BTreeMap::new());
-    loop {
-        let page = store.list(&Filter::default(), before, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        before = Some(last.id);
-        page.iter().for_each(|task| write_task(&mut writer, task));
-        let used = page.iter().flat_map(|task| task.submission.spec.files());
-        inputs.extend(used.map(|input| (input.sha256, *input)));
-        summary.tasks += page.len() as u64;
-        file.write_all(&writer.take()).await.map_err(at(to))?;
+
+    async fn notes(&mut self) -> Result<(), BackupError> {
+        for (name, value) in self.store.notes().await? {
+            write_note(&mut self.writer, name, value);
+            self.summary.notes += 1;
+        }
+        Ok(())
     }
-    for input in inputs.into_values() {
+
+    /// Writes every task; returns the pictures that they use, each once.
+    async fn tasks(&mut self) -> Result<BTreeMap<[u8; 32], StoredImage>, BackupError> {
+        let (mut before, mut inputs) = (None, BTreeMap::new());
+        loop {
+            let page = self.store.list(&Filter::default(), before, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(inputs) };
+            before = Some(last.id);
+            page.iter().for_each(|task| write_task(&mut self.writer, task));
+            let used = page.iter().flat_map(|task| task.submission.spec.files());
+            inputs.extend(used.map(|input| (input.sha256, *input)));
+            self.summary.tasks += page.len() as u64;
+            self.flush().await?;
+        }
+    }
+
+    async fn picture(&mut self, files: &Files, input: StoredImage) -> Result<(), BackupError> {
         let own = files.clone();
         let read = tokio::task::spawn_blocking(move || own.read(&input)).await;
         match read.unwrap_or_else(|panic| Err(std::io::Error::other(panic).into())) {
             Ok(data) => {
-                write_parts(&mut writer, &input, &data);
-                summary.inputs += 1;
-                file.write_all(&writer.take()).await.map_err(at(to))?;
+                write_parts(&mut self.writer, &input, &data);
+                self.summary.inputs += 1;
+                self.flush().await
             }
             // Its task was removed meanwhile, or cannot do without it: then the check of
             // the restored store says so.
-            Err(error) => warn!(%error, "a picture of a request is not in the backup"),
+            Err(error) => {
+                warn!(%error, "a picture of a request is not in the backup");
+                Ok(())
+            }
         }
     }
+
+    async fn tombstones(&mut self) -> Result<(), BackupError> {
+        let mut after = None;
+        loop {
+            let page = self.store.tombstones(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.task);
+            page.iter().for_each(|tombstone| write_tombstone(&mut self.writer, tombstone));
+            self.summary.tombstones += page.len() as u64;
+            self.flush().await?;
+        }
+    }
+
+    /// A task that cannot be read is not in the backup, but a repeat of its request
+    /// must not buy it again.
+    fn damaged(&mut self, damaged: Vec<(TaskId, Option<[u8; 16]>)>, now: SystemTime) {
+        self.summary.damaged = damaged.len();
+        for (task, request) in damaged {
+            let Some(request) = request else { continue };
+            write_tombstone(&mut self.writer, &Tombstone { task, request, removed: now, has_file: false });
+            self.summary.tombstones += 1;
+        }
+    }
+
+    async fn announcements(&mut self) -> Result<(), BackupError> {
+        let mut after = None;
+        loop {
+            let page = self.store.announcements(None, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id);
+            page.iter().for_each(|announcement| write_told(&mut self.writer, announcement));
+            self.summary.announcements += page.len() as u64;
+            self.flush().await?;
+        }
+    }
+}
+
+async fn write(
+    store: &dyn TaskStore,
+    files: &Files,
+    file: tokio::fs::File,
+    to: &Path,
+    now: SystemTime,
+) -> Result<Summary, BackupError> {
+    let damaged = store.damaged_tasks();
+    let mut saving = Saving { store, file, to, writer: Writer::new(), summary: Summary::default() };
+    write_header(&mut saving.writer, now);
+    saving.notes().await?;
+    for input in saving.tasks().await?.into_values() {
+        saving.picture(files, input).await?;
+    }
     // After the tasks: one that is removed meanwhile is found here at the latest.
-    let mut after = None;
-    loop {
-        let page = store.tombstones(after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.task);
-        page.iter().for_each(|tombstone| write_tombstone(&mut writer, tombstone));
-        summary.tombstones += page.len() as u64;
-        file.write_all(&writer.take()).await.map_err(at(to))?;
-    }
-    // A task that cannot be read is not in the backup, but a repeat of its request
-    // must not buy it again.
-    for (task, request) in damaged {
-        let Some(request) = request else { continue };
-        write_tombstone(&mut writer, &Tombstone { task, request, removed: now, has_file: false });
-        summary.tombstones += 1;
-    }
+    saving.tombstones().await?;
+    saving.damaged(damaged, now);
     // Last: one whose task is not in the backup, or is older in it, tells of what the
     // restored task has not come to, and is left out by the restore.
-    let mut after = None;
-    loop {
-        let page = store.announcements(None, after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.id);
-        page.iter().for_each(|announcement| write_told(&mut writer, announcement));
-        summary.announcements += page.len() as u64;
-        file.write_all(&writer.take()).await.map_err(at(to))?;
-    }
-    writer.trailer(&summary);
-    file.write_all(&writer.take()).await.map_err(at(to))?;
-    file.sync_all().await.map_err(at(to))?;
-    Ok(summary)
+    saving.announcements().await?;
+    saving.writer.trailer(&saving.summary);
+    saving.flush().await?;
+    saving.file.sync_all().await.map_err(at(to))?;
+    Ok(saving.summary)
 }
 
 fn write_parts(into: &mut Writer, input: &StoredImage, data: &Bytes) {
