@@ -8,9 +8,10 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::{Ledger, LedgerError};
-use crate::task::announcement::{Announcement, AnnouncementId, Parked, Topic, shortened};
+use crate::task::announcement::{Announcement, AnnouncementId, Parked, Topic};
 use crate::task::id::{AccountName, Revision, TaskId};
 use crate::task::state::Task;
+use crate::task::text::shortened;
 
 /// Which tasks are told of, and what, where a task does not say so itself.
 #[derive(Clone, Debug, Default)]

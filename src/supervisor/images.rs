@@ -12,10 +12,10 @@ use crate::clock::since;
 use crate::images::{Finding, Verdict};
 use crate::ledger::LedgerError;
 use crate::store::inputs::{InputError, Loaded};
-use crate::task::announcement::shortened;
 use crate::task::backoff;
 use crate::task::event::Event;
 use crate::task::state::{Failure, FailureKind, State, Task};
+use crate::task::text::shortened;
 
 /// How long a task rests whose pictures the disk does not give.
 const DISK_REST: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use super::id::{InvalidId, JobId, Revision, TaskId};
 use super::state::{Artifact, Cancellation, Failure, State, Task};
+use super::text::shortened;
 
 /// What an id begins with.
 const PREFIX: &str = "evt_";
@@ -164,11 +165,6 @@ impl Shown {
             ended: task.ended,
         }
     }
-}
-
-/// The text, cut to so many bytes at a character's edge.
-pub fn shortened(text: &str, limit: usize) -> String {
-    text[..text.floor_char_boundary(limit)].to_owned()
 }
 
 #[cfg(test)]

@@ -11,4 +11,5 @@ pub mod machine;
 pub mod picture;
 pub mod spec;
 pub mod state;
+pub mod text;
 pub mod transition;

@@ -6,7 +6,6 @@ mod following;
 
 use std::time::{Duration, SystemTime};
 
-use super::announcement::shortened;
 use super::id::{JobId, Marker};
 use super::machine::Applied;
 use super::spec::UnknownPolicy;
@@ -14,6 +13,7 @@ use super::state::{
     Attempt, AttemptOutcome, CancelOutcome, Cancellation, Failure, FailureKind, HISTORY_KEPT, HistoryEntry, Job,
     SPARES_KEPT, State, Task,
 };
+use super::text::shortened;
 
 /// How long a late video still turns a failed task around.
 pub const RECOVERABLE_FOR: Duration = Duration::from_secs(24 * 3600);
