@@ -67,10 +67,15 @@ impl Outbox {
 
     /// Works until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        if let Some(Err(error)) = stop.run_until_cancelled(self.recall()).await {
-            error!(%error, "what waits to be told could not be read");
-        }
+        let mut recalled = false;
         while !stop.is_cancelled() {
+            if !recalled {
+                let Some(known) = stop.run_until_cancelled(self.recall()).await else { break };
+                if let Err(error) = &known {
+                    error!(%error, "what waits to be told could not be read; it is tried again");
+                }
+                recalled = known.is_ok();
+            }
             self.send_due().await;
             metrics::gauge!("videogen_webhook_tasks_waiting").set(self.queue.len() as f64);
             let due = self.queue.next_due().unwrap_or_else(|| Instant::now() + AFTER_TROUBLE);
